@@ -1,0 +1,158 @@
+//! Time as a value and as an argument (rule R7): nothing below the edges asks the system.
+
+use std::fmt;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment in UTC with a precision of one second, which is the precision of X.509.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Timestamp(i64);
+
+/// The last second that both X.509's `GeneralizedTime` and RFC 3339 can write.
+const LAST: i64 = 253_402_300_799;
+
+impl Timestamp {
+    /// Seconds since 1970-01-01T00:00:00Z; values outside the years 1970 to 9999 are clamped.
+    #[must_use]
+    pub const fn from_unix(seconds: i64) -> Self {
+        Self(if seconds < 0 {
+            0
+        } else if seconds > LAST {
+            LAST
+        } else {
+            seconds
+        })
+    }
+
+    /// Seconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn unix(self) -> i64 {
+        self.0
+    }
+
+    /// The moment `by` later, at most the end of the year 9999; fractions of a second are dropped.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        let seconds = i64::try_from(by.as_secs()).unwrap_or(LAST);
+        Self::from_unix(self.0.saturating_add(seconds))
+    }
+
+    /// The moment `by` earlier, at least 1970; fractions of a second are dropped.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        let seconds = i64::try_from(by.as_secs()).unwrap_or(LAST);
+        Self::from_unix(self.0.saturating_sub(seconds))
+    }
+
+    /// How long until `later`; zero when that is past.
+    #[must_use]
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_secs(u64::try_from(later.0 - self.0).unwrap_or(0))
+    }
+
+    /// The same moment for libraries that speak `time`.
+    #[must_use]
+    pub fn to_offset(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(self.0).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// Reads an RFC 3339 time; fractions of a second are dropped.
+    ///
+    /// # Errors
+    /// Anything that is not RFC 3339, such as a time without a zone.
+    pub fn parse(text: &str) -> Result<Self, time::error::Parse> {
+        Ok(Self::from_unix(OffsetDateTime::parse(text, &Rfc3339)?.unix_timestamp()))
+    }
+
+    /// For people: `2026-11-27T09:00:00Z (in 6 days)`.
+    #[must_use]
+    pub fn with_distance(self, now: Self) -> String {
+        format!("{self} ({})", self.distance(now))
+    }
+
+    /// For people: `in 6 days`, `3 hours ago`, `now`.
+    #[must_use]
+    pub fn distance(self, now: Self) -> String {
+        match self.0 - now.0 {
+            0 => "now".to_owned(),
+            ahead if ahead > 0 => format!("in {}", describe(now.until(self))),
+            _ => format!("{} ago", describe(self.until(now))),
+        }
+    }
+}
+
+/// A duration for people, in its largest fitting unit, rounded down: `6 days`, `1 hour`.
+#[must_use]
+pub fn describe(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let (count, unit) = match seconds {
+        0..60 => (seconds, "second"),
+        60..3_600 => (seconds / 60, "minute"),
+        3_600..172_800 => (seconds / 3_600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_offset().format(&Rfc3339) {
+            Ok(text) => f.pad(&text),
+            Err(_) => write!(f, "@{}", self.0),
+        }
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where the current time comes from.
+pub trait Clock: Send + Sync {
+    /// The current time.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock; only the wiring in `run` makes one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix(OffsetDateTime::now_utc().unix_timestamp())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_printed_in_utc_with_a_human_distance() {
+        let now = Timestamp::parse("2026-11-21T09:00:00Z").unwrap();
+        let later = now.plus(Duration::from_secs(6 * 86_400));
+        assert_eq!(later.with_distance(now), "2026-11-27T09:00:00Z (in 6 days)");
+        assert_eq!(now.distance(later), "6 days ago");
+        assert_eq!(now.distance(now), "now");
+        assert_eq!(describe(Duration::from_secs(3_600)), "1 hour");
+    }
+
+    #[test]
+    fn arithmetic_stays_within_what_a_certificate_can_say() {
+        let end = Timestamp::from_unix(i64::MAX);
+        assert_eq!(end.plus(Duration::MAX), end);
+        assert_eq!(end.to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(Timestamp::from_unix(5).minus(Duration::from_secs(9)).unix(), 0);
+    }
+}

@@ -1,0 +1,208 @@
+//! The verdict "this host may have this", with everything that it allows and the rule that said so.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::name::{DnsName, HostName, RoleName};
+use crate::profile::{KeyKind, Lifetime, SubjectAltNames, Usages};
+
+/// A line of a declaration, for people: `ca-config/tls.yaml:31`.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    /// The file as the operator named it.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// Why a grant was given; recorded in the ledger with every certificate.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Rule {
+    /// The declaration: `name` lists `role`, and the role's pattern matches the host.
+    Declaration {
+        /// Which declaration, by its hash.
+        declaration: Digest,
+        /// Where the name lists the role.
+        listed: Place,
+        /// The role that matched first.
+        role: RoleName,
+        /// Where the role is defined.
+        defined: Place,
+        /// The role's pattern as written.
+        pattern: Arc<str>,
+    },
+    /// A one-time token that an operator made for this host.
+    Token {
+        /// SHA-256 of the token's secret.
+        token: Digest,
+    },
+    /// The host's own identity, still valid, asked for its successor.
+    Identity,
+    /// `server_names` in `ca.yaml`: the daemon's own certificate.
+    ServerNames,
+}
+
+/// What kind of certificate a grant is for; decides the issuer and the shape of the names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateKind {
+    /// For a service, signed by the issuing CA.
+    Service,
+    /// A host's identity, signed by the identity CA.
+    Identity,
+    /// The daemon's own server certificate, signed by the issuing CA.
+    Daemon,
+}
+
+/// A permission to issue one certificate. Its fields are private: a grant comes only from the
+/// declaration in force, from an accepted enrolment, or from `ca.yaml` (rule R2).
+#[must_use]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Grant {
+    kind: CertificateKind,
+    host: Option<HostName>,
+    name: String,
+    alt_names: SubjectAltNames,
+    usages: Usages,
+    lifetime: Lifetime,
+    key: KeyKind,
+    ca_made_key: bool,
+    rule: Rule,
+}
+
+/// What the declaration says about one name, as far as a certificate is concerned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceTerms {
+    /// More DNS names the certificate is valid for.
+    pub aliases: Vec<DnsName>,
+    /// Addresses the certificate is valid for.
+    pub ip: Vec<IpAddr>,
+    /// What it may be used for.
+    pub usages: Usages,
+    /// How long it lives.
+    pub lifetime: Lifetime,
+    /// The key it is for.
+    pub key: KeyKind,
+    /// Whether the CA may make that key.
+    pub ca_made_key: bool,
+}
+
+impl Grant {
+    /// For `policy` alone: `host` may have `name` on the terms of the declaration.
+    pub(crate) fn service(host: &HostName, name: &DnsName, terms: &ServiceTerms, rule: Rule) -> Self {
+        let mut dns = vec![name.clone()];
+        dns.extend(terms.aliases.iter().filter(|alias| *alias != name).cloned());
+        Self {
+            kind: CertificateKind::Service,
+            host: Some(host.clone()),
+            name: name.as_str().to_owned(),
+            alt_names: SubjectAltNames { dns, ip: terms.ip.clone(), uri: None },
+            usages: terms.usages,
+            lifetime: terms.lifetime,
+            key: terms.key,
+            ca_made_key: terms.ca_made_key,
+            rule,
+        }
+    }
+
+    /// For `enroll` alone: `host` may have an identity in `trust_domain`.
+    pub(crate) fn identity(host: &HostName, trust_domain: &DnsName, lifetime: Lifetime, rule: Rule) -> Self {
+        Self {
+            kind: CertificateKind::Identity,
+            host: Some(host.clone()),
+            name: host.as_str().to_owned(),
+            alt_names: SubjectAltNames { uri: Some(identity_uri(trust_domain, host)), ..SubjectAltNames::default() },
+            usages: Usages::Client,
+            lifetime,
+            key: KeyKind::EcdsaP256,
+            ca_made_key: false,
+            rule,
+        }
+    }
+
+    /// For `config` alone: the daemon may serve under the `server_names` of `ca.yaml`.
+    pub(crate) fn daemon(alt_names: SubjectAltNames, lifetime: Lifetime) -> Self {
+        let name = alt_names.dns.first().map(ToString::to_string);
+        let name = name.or_else(|| alt_names.ip.first().map(ToString::to_string)).unwrap_or_default();
+        Self {
+            kind: CertificateKind::Daemon,
+            host: None,
+            name,
+            alt_names,
+            usages: Usages::Server,
+            lifetime,
+            key: KeyKind::EcdsaP256,
+            ca_made_key: true,
+            rule: Rule::ServerNames,
+        }
+    }
+
+    /// The kind of certificate.
+    #[must_use]
+    pub const fn kind(&self) -> CertificateKind {
+        self.kind
+    }
+
+    /// The host that may have it; none for the daemon itself.
+    #[must_use]
+    pub const fn host(&self) -> Option<&HostName> {
+        self.host.as_ref()
+    }
+
+    /// The name in the subject: a service name, or the host's for an identity.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Exactly the names the certificate carries.
+    #[must_use]
+    pub const fn alt_names(&self) -> &SubjectAltNames {
+        &self.alt_names
+    }
+
+    /// Exactly the usages the certificate carries.
+    #[must_use]
+    pub const fn usages(&self) -> Usages {
+        self.usages
+    }
+
+    /// How long the certificate lives, counted from issue.
+    #[must_use]
+    pub const fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    /// The kind of key the certificate is for.
+    #[must_use]
+    pub const fn key(&self) -> KeyKind {
+        self.key
+    }
+
+    /// Whether the CA may make the key and hand it out in the bundle.
+    #[must_use]
+    pub const fn ca_made_key(&self) -> bool {
+        self.ca_made_key
+    }
+
+    /// The rule that gave the grant.
+    #[must_use]
+    pub const fn rule(&self) -> &Rule {
+        &self.rule
+    }
+}
+
+/// The SPIFFE-style URI by which a host is known: `spiffe://psf.io/host/pg0.iad1.psf.io`.
+#[must_use]
+pub fn identity_uri(trust_domain: &DnsName, host: &HostName) -> String {
+    format!("spiffe://{trust_domain}/host/{host}")
+}

@@ -1,0 +1,13 @@
+//! psfca, an internal certificate authority. `docs/architecture.md` walks one request through these files.
+#![forbid(unsafe_code)]
+
+// Layer 0: words.
+pub mod clock;
+pub mod digest;
+pub mod grant;
+pub mod name;
+pub mod profile;
+pub mod random;
+pub mod serial;
+pub mod token;
+pub mod wire;

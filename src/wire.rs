@@ -1,0 +1,235 @@
+//! The JSON that passes between daemon, hosts and operators, for both ends. Plain data: the edges
+//! convert to and from validated types.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::digest::Digest;
+use crate::grant::{CertificateKind, Rule};
+use crate::name::{DnsName, HostName, RoleName};
+use crate::profile::{KeyKind, Usages};
+use crate::serial::Serial;
+
+/// Media type of a certificate request body (RFC 5967).
+pub const PKCS10: &str = "application/pkcs10";
+/// Media type of a certificate chain in an answer (RFC 8555, section 9.1).
+pub const PEM_CHAIN: &str = "application/pem-certificate-chain";
+/// Media type of an error (RFC 9457).
+pub const PROBLEM: &str = "application/problem+json";
+/// Answer header: the serial number of the certificate in the body.
+pub const SERIAL_HEADER: &str = "psfca-serial";
+/// Answer header: the index of the ledger entry that recorded the certificate.
+pub const INDEX_HEADER: &str = "psfca-ledger-index";
+/// Answer header: when the host should renew, RFC 3339.
+pub const RENEW_HEADER: &str = "psfca-renew-after";
+
+/// `POST /v1/enroll`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrollRequest {
+    /// The token's secret, base64url. Held as text only until it is parsed.
+    pub secret: String,
+    /// The host's PKCS#10 request, PEM.
+    pub csr: String,
+}
+
+/// One name that the calling host may have: an element of `GET /v1/certs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entitlement {
+    /// The service name.
+    pub name: DnsName,
+    /// Every DNS name the certificate will carry.
+    pub dns: Vec<DnsName>,
+    /// Every address the certificate will carry.
+    pub ip: Vec<std::net::IpAddr>,
+    /// What it may be used for.
+    pub usages: Usages,
+    /// How long it will live.
+    pub lifetime_seconds: u64,
+    /// The key the host has to make.
+    pub key: KeyKind,
+    /// Whether the CA may make the key instead.
+    pub ca_made_key: bool,
+    /// The role that gives it.
+    pub role: RoleName,
+}
+
+/// `GET /v1/certs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entitlements {
+    /// The host that asked, as its identity says.
+    pub host: HostName,
+    /// What it may have, by name.
+    pub certs: Vec<Entitlement>,
+}
+
+/// `POST /v1/tokens` on the admin socket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// The host that may enrol with it.
+    pub host: HostName,
+    /// Whether it may replace the identity of a host that is enrolled already.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// Answer to [`TokenRequest`]. Not `Debug`: it holds the secret.
+#[derive(Serialize, Deserialize)]
+pub struct TokenAnswer {
+    /// The whole token.
+    pub token: String,
+    /// When it stops working.
+    pub expires: Timestamp,
+}
+
+/// One enrolled host: an element of `GET /v1/hosts` on the admin socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSummary {
+    /// The host.
+    pub host: HostName,
+    /// Whether it is served.
+    pub enabled: bool,
+    /// When it was last enrolled.
+    pub enrolled: Timestamp,
+}
+
+/// Whether a recorded certificate is known to have been signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateState {
+    /// Recorded; a crash came before the signature was stored. It may or may not have been released.
+    Recorded,
+    /// Recorded and signed.
+    Issued,
+}
+
+/// One certificate in the ledger: an element of `GET /v1/audit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Index in the ledger.
+    pub index: u64,
+    /// When it was recorded.
+    pub recorded: Timestamp,
+    /// What kind of certificate.
+    pub kind: CertificateKind,
+    /// Serial number.
+    pub serial: Serial,
+    /// The service name, or the host's name for an identity.
+    pub name: String,
+    /// The host that received it; none for the daemon's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
+    /// First moment of validity.
+    pub not_before: Timestamp,
+    /// Last moment of validity.
+    pub not_after: Timestamp,
+    /// Whether the signature is stored.
+    pub state: CertificateState,
+    /// SHA-256 of the subject's public key (SubjectPublicKeyInfo, DER).
+    pub key_sha256: Digest,
+    /// Whether the CA made the key.
+    pub ca_made_key: bool,
+    /// Why it was issued.
+    pub rule: Rule,
+    /// RFC 6962 leaf hash of the ledger entry.
+    pub leaf_hash: Digest,
+    /// The certificate in PEM; only when one entry was asked for and its signature is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+}
+
+/// `GET /v1/audit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// Newest first.
+    pub entries: Vec<AuditEntry>,
+    /// Pass as `before` for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// Filters of `GET /v1/audit`; all that are given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditQuery {
+    /// Only this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Only this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
+    /// Recorded at or after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Recorded before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Still valid and expiring before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiring_before: Option<Timestamp>,
+    /// Only this serial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<Serial>,
+    /// Entries with a lower index, from [`AuditPage::next`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// At most so many; 1000 at most, 100 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// One CA certificate in [`Health`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaHealth {
+    /// `root`, `issuing` or `identity`.
+    pub ca: String,
+    /// Its end.
+    pub not_after: Timestamp,
+    /// Set when less than 180 days remain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// The declaration in force, in [`Health`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclarationHealth {
+    /// Its hash.
+    pub sha256: Digest,
+    /// Since when it is in force.
+    pub since: Timestamp,
+    /// How many names it has.
+    pub names: usize,
+    /// Why what lies in the files now is not in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// `GET /healthz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`, or `warning` when something below carries one.
+    pub status: String,
+    /// The daemon's version.
+    pub version: String,
+    /// The declaration in force.
+    pub declaration: DeclarationHealth,
+    /// Each CA certificate.
+    pub ca: Vec<CaHealth>,
+    /// Entries in the ledger.
+    pub ledger_size: u64,
+}
+
+/// An error (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What kind of error, stable: `urn:psfca:problem:denied`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind for people.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened here and what to do.
+    pub detail: String,
+}
