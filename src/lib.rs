@@ -11,3 +11,9 @@ pub mod random;
 pub mod serial;
 pub mod token;
 pub mod wire;
+
+// Layer 5: edges.
+pub mod cli;
+
+// Layer 6: roots.
+pub mod run;

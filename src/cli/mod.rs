@@ -1,0 +1,285 @@
+//! What the command line looks like. Parsing and printing only; `run` does the work.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::name::{DnsName, HostName};
+use crate::serial::Serial;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "psfca",
+    version,
+    about = "An internal certificate authority: declared in YAML, judged at every renewal, audited for ever",
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every subcommand: first the operator's, then the host's.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole main job in a temporary directory on loopback, and say what to check
+    Demo(Demo),
+    /// Check the declaration: every mistake with its place, then who gets what
+    Check(Check),
+    /// Explain by the declaration's lines why a host may or may not have a name
+    Why(Why),
+    /// Make the root, the issuing CA and the identity CA
+    Init(Init),
+    /// Run the CA daemon
+    Serve(Serve),
+    /// Make a one-time token with which HOST can enrol
+    Token(Token),
+    /// List or show everything that was ever issued
+    Audit(Audit),
+    /// Show what is in a PEM file and what is wrong with it
+    Inspect(Inspect),
+    /// Give this host an identity, with a token from `psfca token`
+    Enroll(Enroll),
+    /// Get one certificate and install its bundle
+    Issue(Issue),
+    /// Get every certificate that is due; what the timer runs
+    Renew(Renew),
+    /// Show this host's identity, bundles and when they are due
+    Status(Status),
+}
+
+/// Where the CA's configuration is.
+#[derive(Debug, Clone, Args)]
+pub struct CaConfigFile {
+    /// The CA's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/psfca/ca.yaml", env = "PSFCA_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// Where the host's settings are.
+#[derive(Debug, Clone, Args)]
+pub struct HostConfigFile {
+    /// This host's settings; the defaults apply where the file is absent
+    #[arg(long, value_name = "FILE", default_value = "/etc/psfca/host.yaml", env = "PSFCA_HOST_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// `psfca demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Exit after the last step instead of staying up until Ctrl-C
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// `psfca check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The CA's configuration, and where its declaration is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// Check these declaration files alone, without a CA configuration
+    #[arg(value_name = "DECLARATION")]
+    pub files: Vec<PathBuf>,
+    /// Host names, one per line, to say who gets what (otherwise: the enrolled hosts)
+    #[arg(long, value_name = "FILE")]
+    pub hosts: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psfca why`
+#[derive(Debug, Args)]
+pub struct Why {
+    /// The CA's configuration, and where its declaration is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// The service name
+    pub name: DnsName,
+    /// The host that asks
+    pub host: HostName,
+    /// Judge by these declaration files alone, without a CA configuration
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub declaration: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psfca init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The CA's configuration
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// Write the root's key here, encrypted, instead of into the state directory
+    #[arg(long, value_name = "FILE")]
+    pub root_key: Option<PathBuf>,
+    /// Read the passphrase for --root-key from this file instead of the terminal
+    #[arg(long, value_name = "FILE", requires = "root_key")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// For programs, one object per line
+    Json,
+}
+
+/// `psfca serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The CA's configuration
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "text")]
+    pub log: LogFormat,
+}
+
+/// `psfca token`
+#[derive(Debug, Args)]
+pub struct Token {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// The host that may enrol with the token
+    pub host: HostName,
+    /// Let the token replace the identity of a host that is enrolled already
+    #[arg(long)]
+    pub replace: bool,
+}
+
+/// `psfca audit`
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// What to show
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+/// `psfca audit …`
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List certificates, newest first
+    List(AuditList),
+    /// Show one certificate, and why it was issued
+    Show(AuditShow),
+}
+
+/// `psfca audit list`
+#[derive(Debug, Args)]
+pub struct AuditList {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// Only certificates with this name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Only certificates of this host
+    #[arg(long)]
+    pub host: Option<HostName>,
+    /// Recorded at or after: a time (2026-11-21T00:00:00Z) or an age (36h, 7d)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Recorded before: a time or an age
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Still valid, but not for longer than this (12h, 7d)
+    #[arg(long, value_name = "SPAN")]
+    pub expiring_within: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 100)]
+    pub limit: u32,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psfca audit show`
+#[derive(Debug, Args)]
+pub struct AuditShow {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// The certificate's serial number, in hexadecimal
+    pub serial: Serial,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psfca inspect`
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A PEM file: a bundle, a trust bundle, a chain, a key or a request
+    pub file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psfca enroll`
+#[derive(Debug, Args)]
+pub struct Enroll {
+    /// This host's settings
+    #[command(flatten)]
+    pub config: HostConfigFile,
+    /// Read the token from this file instead of standard input
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// `psfca issue`
+#[derive(Debug, Args)]
+pub struct Issue {
+    /// This host's settings
+    #[command(flatten)]
+    pub config: HostConfigFile,
+    /// The service name
+    pub name: DnsName,
+    /// Print the bundle instead of installing it
+    #[arg(long)]
+    pub stdout: bool,
+    /// Let the CA make the key (the declaration must allow it with ca_made_key)
+    #[arg(long, conflicts_with = "csr")]
+    pub ca_made_key: bool,
+    /// Send this request (PEM) and print the chain; its key stays where it is
+    #[arg(long, value_name = "FILE")]
+    pub csr: Option<PathBuf>,
+}
+
+/// `psfca renew`
+#[derive(Debug, Args)]
+pub struct Renew {
+    /// This host's settings
+    #[command(flatten)]
+    pub config: HostConfigFile,
+    /// Renew what is not due as well
+    #[arg(long)]
+    pub force: bool,
+    /// Say what would be renewed, and renew nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psfca status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// This host's settings
+    #[command(flatten)]
+    pub config: HostConfigFile,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
