@@ -82,6 +82,13 @@ impl fmt::Debug for Serial {
     }
 }
 
+impl std::str::FromStr for Serial {
+    type Err = NotASerial;
+    fn from_str(text: &str) -> Result<Self, NotASerial> {
+        Self::parse(text)
+    }
+}
+
 impl serde::Serialize for Serial {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(self)
