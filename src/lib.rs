@@ -12,6 +12,12 @@ pub mod serial;
 pub mod token;
 pub mod wire;
 
+// Layer 1: decisions, pure.
+pub mod ledger;
+
+// Layer 2: the store.
+pub mod store;
+
 // Layer 5: edges.
 pub mod cli;
 
