@@ -18,6 +18,9 @@ pub mod ledger;
 // Layer 2: the store.
 pub mod store;
 
+// Layer 3: crypto and connections.
+pub mod ca;
+
 // Layer 5: edges.
 pub mod cli;
 

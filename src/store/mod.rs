@@ -238,6 +238,14 @@ impl Store {
         self.ask(|reply| Box::new(verbs::PutInForce::new(declaration, reply))).await?
     }
 
+    /// Whether a record could be written now, as far as can be told without writing.
+    ///
+    /// # Errors
+    /// What [`Store::record`] would fail with.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.ask(|reply| Box::new(verbs::Probe::new(reply))).await?
+    }
+
     /// Writes out what is waiting and stops the writer. Later verbs get [`StoreError::Closed`].
     pub fn close(&self) {
         let _ = self.jobs.send(writer::Job::Stop);
