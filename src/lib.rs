@@ -12,6 +12,11 @@ pub mod serial;
 pub mod token;
 pub mod wire;
 
+// Layer 3: crypto and connections.
+pub mod ca;
+pub mod client;
+pub mod tls;
+
 // Layer 5: edges.
 pub mod cli;
 
