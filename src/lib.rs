@@ -4,15 +4,18 @@
 // Layer 0: words.
 pub mod clock;
 pub mod digest;
+pub mod durable;
 pub mod grant;
 pub mod name;
 pub mod profile;
 pub mod random;
 pub mod serial;
+pub mod telemetry;
 pub mod token;
 pub mod wire;
 
 // Layer 1: decisions, pure.
+pub mod expiry;
 pub mod ledger;
 
 // Layer 2: the store.
@@ -20,8 +23,17 @@ pub mod store;
 
 // Layer 3: crypto and connections.
 pub mod ca;
+pub mod client;
+pub mod tls;
+
+// Layer 4: the spine.
+pub mod enroll;
+pub mod in_force;
+pub mod init;
+pub mod issue;
 
 // Layer 5: edges.
+pub mod api;
 pub mod cli;
 
 // Layer 6: roots.
