@@ -3,6 +3,7 @@
 
 // Layer 0: words.
 pub mod clock;
+pub mod diagnostic;
 pub mod digest;
 pub mod grant;
 pub mod name;
@@ -11,6 +12,10 @@ pub mod random;
 pub mod serial;
 pub mod token;
 pub mod wire;
+pub mod yaml;
+
+// Layer 1: decisions.
+pub mod config;
 
 // Layer 5: edges.
 pub mod cli;
