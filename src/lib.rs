@@ -3,6 +3,7 @@
 
 // Layer 0: words.
 pub mod clock;
+pub mod diagnostic;
 pub mod digest;
 pub mod durable;
 pub mod grant;
@@ -13,6 +14,10 @@ pub mod serial;
 pub mod telemetry;
 pub mod token;
 pub mod wire;
+pub mod yaml;
+
+// Layer 1: decisions.
+pub mod config;
 
 // Layer 1: decisions, pure.
 pub mod expiry;
