@@ -166,8 +166,7 @@ pub async fn found(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
         subject: wanted.subject.clone(),
         lifetime: ISSUING_LIFETIME,
     };
-    let issuing =
-        certify(wanted, &store, &issuing_profile, &issuing_key.subject_key(), Some(&root), &root_key).await?;
+    let issuing = certify(wanted, &store, &issuing_profile, &issuing_key.subject_key(), Some(&root), &root_key).await?;
 
     // 6. The identity CA, a root of its own, so that no application that trusts the first root
     //    ever trusts a host identity.
@@ -178,8 +177,7 @@ pub async fn found(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
         subject: SubjectFields { email: None, ..wanted.subject.clone() },
         lifetime: ROOT_LIFETIME,
     };
-    let identity =
-        certify(wanted, &store, &identity_profile, &identity_key.subject_key(), None, &identity_key).await?;
+    let identity = certify(wanted, &store, &identity_profile, &identity_key.subject_key(), None, &identity_key).await?;
 
     // 7. Everything to disk, durably; the root's key where it was asked for.
     drop(store);

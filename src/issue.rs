@@ -133,6 +133,18 @@ pub struct Issued {
     pub made_key: Option<MadeKey>,
 }
 
+/// The daemon's own certificate, for its TLS listener.
+#[must_use]
+#[derive(Debug)]
+pub struct DaemonCertificate {
+    /// Leaf, issuing CA and root, DER.
+    pub chain: Vec<Vec<u8>>,
+    /// The leaf's key.
+    pub key: MadeKey,
+    /// When to make the next.
+    pub renew_after: Timestamp,
+}
+
 impl CertificateAuthority {
     /// Step 1 of every request with an identity: the connection has proven the host; whether the
     /// identity is still valid and the host enabled is asked each time.
@@ -172,8 +184,7 @@ impl CertificateAuthority {
                 Verdict::Granted(grant) => grant,
                 Verdict::Denied(denial) => return Err(IssueError::Denied(denial)),
             };
-            let condition =
-                Condition::Service { host: host.clone(), declaration: in_force.declaration.digest() };
+            let condition = Condition::Service { host: host.clone(), declaration: in_force.declaration.digest() };
 
             // 3 to 8. A declaration that came in force meanwhile means: judge again.
             judgements += 1;
@@ -182,6 +193,19 @@ impl CertificateAuthority {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Issues the daemon's own certificate. Its chain ends with the root, so that a host that comes
+    /// with a token can find the root whose fingerprint the token names.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    pub async fn certify_daemon(&self, grant: &Grant) -> Result<DaemonCertificate, IssueError> {
+        let issued = self.certify(grant, KeySource::MadeHere, Condition::Always).await?;
+        let key = issued.made_key.ok_or_else(|| IssueError::NoCaMadeKey { name: grant.name().to_owned() })?;
+        let issuing = self.authorities.issuer(grant.kind()).certificate().der().to_vec();
+        let root = self.authorities.root().der().to_vec();
+        Ok(DaemonCertificate { chain: vec![issued.leaf, issuing, root], key, renew_after: issued.renew_after })
     }
 
     /// Steps 3 to 8, for any grant; identities and the daemon's own certificate join here.

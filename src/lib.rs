@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 // Layer 0: words.
+pub mod accounts;
 pub mod clock;
 pub mod diagnostic;
 pub mod digest;
@@ -16,10 +17,9 @@ pub mod token;
 pub mod wire;
 pub mod yaml;
 
-// Layer 1: decisions.
-pub mod config;
-
 // Layer 1: decisions, pure.
+pub mod config;
+pub mod declaration;
 pub mod expiry;
 pub mod ledger;
 
@@ -40,6 +40,7 @@ pub mod issue;
 // Layer 5: edges.
 pub mod api;
 pub mod cli;
+pub mod server;
 
 // Layer 6: roots.
 pub mod run;

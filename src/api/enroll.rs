@@ -24,8 +24,9 @@ pub(super) async fn enroll(
 ) -> Result<Response, Refusal> {
     let body = read_body(body)?;
     // serde's message may quote the body, and with it the secret: only the place is told.
-    let EnrollRequest { secret, csr } = serde_json::from_slice(&body)
-        .map_err(|error| Refusal::Malformed(format!("it is no JSON object with secret and csr (line {})", error.line())))?;
+    let EnrollRequest { secret, csr } = serde_json::from_slice(&body).map_err(|error| {
+        Refusal::Malformed(format!("it is no JSON object with secret and csr (line {})", error.line()))
+    })?;
     let secret = TokenSecret::parse(&Zeroizing::new(secret))?;
     let (issued, host) = api.ca.enroll(&secret, csr.as_bytes()).await?;
     Ok(answer(issued, CertificateKind::Identity, host.as_str()))

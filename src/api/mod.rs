@@ -28,7 +28,7 @@ const OPENAPI: &str = include_str!("../../docs/openapi.json");
 /// What every handler can reach.
 pub struct Api {
     /// The CA.
-    pub ca: CertificateAuthority,
+    pub ca: Arc<CertificateAuthority>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// `PSF_CA.pem` as it is served.

@@ -78,9 +78,7 @@ impl Refusal {
                     "The certificate cannot be built within the CA's own limits",
                 ),
                 IssueError::Record(error) => match error {
-                    RecordError::HostUnknown(_) => {
-                        (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled")
-                    }
+                    RecordError::HostUnknown(_) => (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled"),
                     RecordError::HostDisabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
                     RecordError::TokenUnknown | RecordError::TokenExpired(_) | RecordError::TokenSpent => {
                         (StatusCode::FORBIDDEN, "bad-token", "The token cannot be used")
