@@ -16,6 +16,7 @@ pub mod yaml;
 
 // Layer 1: decisions.
 pub mod config;
+pub mod pattern;
 
 // Layer 5: edges.
 pub mod cli;
