@@ -22,6 +22,8 @@ pub mod config;
 pub mod declaration;
 pub mod expiry;
 pub mod ledger;
+pub mod pattern;
+pub mod policy;
 
 // Layer 2: the store.
 pub mod store;

@@ -41,7 +41,7 @@ pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Healt
         declaration: DeclarationHealth {
             sha256: in_force.declaration.digest(),
             since: in_force.since,
-            names: in_force.declaration.names().len(),
+            names: in_force.declaration.services().len(),
             problem,
         },
         ca,
