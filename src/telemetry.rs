@@ -1,5 +1,6 @@
 //! What the daemon says about itself: log lines and metrics.
 
+use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -123,7 +124,11 @@ pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; char
 pub fn start_logging(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("PSFCA_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     // A second call changes nothing, which is what a second call should do.
     let _ = if json { lines.json().flatten_event(true).try_init() } else { lines.try_init() };
 }

@@ -156,7 +156,7 @@ const CRL_SIGN: u16 = 1 << 6;
 
 fn parse(tbs: &Tbs) -> Result<TbsCertificate<'_>, LintError> {
     match TbsCertificate::from_der(&tbs.bytes) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        Ok(([], certificate)) => Ok(certificate),
         _ => Err(LintError { part: "encoding" }),
     }
 }

@@ -1,5 +1,10 @@
 //! What the command line looks like. Parsing and printing only; `run` does the work.
 
+pub mod audit;
+pub mod init;
+pub mod table;
+pub mod token;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};

@@ -14,7 +14,7 @@ use crate::wire::{AuditEntry, AuditPage, AuditQuery};
 const PAGE: u32 = 1_000;
 
 /// Lists or shows what the daemon has recorded.
-pub fn run(args: &cli::Audit) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &cli::Audit) -> anyhow::Result<ExitCode> {
     match &args.command {
         cli::AuditCommand::List(args) => list(args),
         cli::AuditCommand::Show(args) => show(args),
@@ -99,7 +99,8 @@ fn moment(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     if let Ok(time) = Timestamp::parse(text) {
         return Ok(time);
     }
-    let age = span(text).with_context(|| format!("{text:?} is neither a time (2026-11-21T00:00:00Z) nor an age (7d)"))?;
+    let age =
+        span(text).with_context(|| format!("{text:?} is neither a time (2026-11-21T00:00:00Z) nor an age (7d)"))?;
     Ok(now.minus(age))
 }
 

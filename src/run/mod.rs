@@ -1,22 +1,32 @@
 //! The wiring: one file per subcommand puts the real clock, files and sockets together.
 
+mod audit;
+mod declaration_files;
+mod init;
+mod reload;
+mod serve;
+mod token;
+
 use std::process::ExitCode;
+
+use anyhow::Context as _;
 
 use crate::cli::{Cli, Command};
 
 /// Runs one command and says with which code to exit.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
-    let outcome: anyhow::Result<ExitCode> = match cli.command {
+    let outcome = match &cli.command {
+        Command::Init(args) => init::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Token(args) => token::run(args),
+        Command::Audit(args) => audit::run(args),
         _ => Err(anyhow::anyhow!("not built yet")),
     };
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::FAILURE
+    })
 }
 
 /// The fact first, then each cause on its own line.
@@ -26,4 +36,9 @@ fn complain(error: &anyhow::Error) {
     for cause in error.chain().skip(1) {
         eprintln!("  because: {cause}");
     }
+}
+
+/// The runtime of the commands that talk to someone.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the asynchronous runtime did not start")
 }

@@ -34,7 +34,7 @@ pub(super) async fn first(config: &CaConfig, store: &Store, clock: &dyn Clock) -
         bail!("there is no declaration to work by: {problem}; psfca check shows every mistake with its place");
     };
     let files: Vec<_> = stored.files.into_iter().map(|(path, text)| SourceFile::new(&path, text)).collect();
-    let (declaration, _) = Declaration::parse(&files, &Rules::of(config))
+    let (declaration, _) = Declaration::parse(&files, &Rules::default())
         .map_err(|mistakes| anyhow::anyhow!(summary(&mistakes)))
         .with_context(|| format!("{problem}; and what was in force last does not fit ca.yaml any more"))?;
     tracing::error!(%problem, since = %stored.since, "the declaration in the files is bad; the last good one stays in force");

@@ -31,7 +31,7 @@ use crate::{accounts, cli, tls};
 const UPKEEP: Duration = Duration::from_secs(60);
 
 /// Runs until SIGTERM or SIGINT.
-pub fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {
     start_logging(args.log == cli::LogFormat::Json);
     let config = super::declaration_files::config_or_complain(&args.config.config)?;
     super::runtime()?.block_on(serve(config))?;
