@@ -16,7 +16,9 @@ pub mod yaml;
 
 // Layer 1: decisions.
 pub mod config;
+pub mod declaration;
 pub mod pattern;
+pub mod policy;
 
 // Layer 5: edges.
 pub mod cli;
