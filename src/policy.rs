@@ -59,6 +59,12 @@ pub fn entitlements(declaration: &Declaration, host: &HostName) -> Vec<Grant> {
     declaration.services().filter_map(|service| granted(declaration, host, service)).collect()
 }
 
+/// Those of `hosts` that may have what `service` declares.
+#[must_use]
+pub fn hosts_of<'h>(declaration: &Declaration, service: &Service, hosts: &'h [HostName]) -> Vec<&'h HostName> {
+    hosts.iter().filter(|host| granted(declaration, host, service).is_some()).collect()
+}
+
 /// The first listed role that matches decides.
 fn granted(declaration: &Declaration, host: &HostName, service: &Service) -> Option<Grant> {
     service.roles.iter().find_map(|listed| {

@@ -1,5 +1,8 @@
 //! What the command line looks like. Parsing and printing only; `run` does the work.
 
+pub mod check;
+pub mod why;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};

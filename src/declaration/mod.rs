@@ -242,11 +242,10 @@ fn read_file(reader: &mut Reader<'_>, root: &Node, rules: &Rules, draft: &mut Dr
                 draft.services.extend(names::read(reader, entry, rules));
             }
         }
-        if let Some(node) = tls.get("acme_cert_configs") {
-            let count = reader.entries(node, "tls.acme_cert_configs").len();
-            let message = format!("tls.acme_cert_configs ({count} entries) is read over");
+        if let Some(span) = tls.key_span("acme_cert_configs") {
             let help = "those certificates come from a public CA by ACME; nothing here issues them";
-            reader.out.push(Diagnostic::note(reader.file, node.span.start..node.span.start, message).help(help));
+            let note = Diagnostic::note(reader.file, span, "tls.acme_cert_configs is ignored");
+            reader.out.push(note.help(help));
         }
     }
     if let Some(node) = top.get("roles") {

@@ -1,5 +1,9 @@
 //! The wiring: one file per subcommand puts the real clock, files and sockets together.
 
+mod check;
+pub mod declaration_files;
+mod why;
+
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
@@ -8,6 +12,9 @@ use crate::cli::{Cli, Command};
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let outcome: anyhow::Result<ExitCode> = match cli.command {
+        // Without the daemon only --hosts says which hosts there are.
+        Command::Check(args) => check::run(&args, None),
+        Command::Why(args) => why::run(&args),
         _ => Err(anyhow::anyhow!("not built yet")),
     };
     match outcome {
