@@ -74,6 +74,16 @@ impl SourceFile {
         (number(line), number(before.chars().count()))
     }
 
+    /// What stands in a line, counted from 1, without the white space around it.
+    #[must_use]
+    pub fn line_span(&self, line: u32) -> Range<usize> {
+        let start = usize::try_from(line).ok().and_then(|line| self.0.lines.get(line.checked_sub(1)?).copied());
+        let Some(start) = start else { return self.text().len()..self.text().len() };
+        let text = self.text()[start..].lines().next().unwrap_or_default();
+        let start = start + text.len() - text.trim_start().len();
+        start..start + text.trim().len()
+    }
+
     fn line_index(&self, at: usize) -> usize {
         self.0.lines.partition_point(|&start| start <= at).saturating_sub(1)
     }

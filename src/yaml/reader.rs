@@ -27,6 +27,14 @@ impl<'n> Fields<'n> {
     }
 }
 
+impl Fields<'_> {
+    /// Where `key` stands, whether or not it has a value.
+    #[must_use]
+    pub fn key_span(&self, key: &str) -> Option<Range<usize>> {
+        self.0.iter().find(|entry| entry.key == key).map(|entry| entry.key_span.clone())
+    }
+}
+
 impl Reader<'_> {
     /// Reports a mistake at `span` and what to do about it.
     pub fn error(&mut self, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
