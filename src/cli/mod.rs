@@ -1,14 +1,11 @@
 //! What the command line looks like. Parsing and printing only; `run` does the work.
 
-<<<<<<< HEAD
 pub mod audit;
+pub mod check;
 pub mod init;
 pub mod table;
 pub mod token;
-=======
-pub mod check;
 pub mod why;
->>>>>>> w-decl
 
 use std::path::PathBuf;
 

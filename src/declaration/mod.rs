@@ -10,6 +10,7 @@ mod roles;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::CaConfig;
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile};
 use crate::digest::Digest;
 use crate::grant::{Place, ServiceTerms};
@@ -29,6 +30,14 @@ pub struct Rules {
     pub max_lifetime: Lifetime,
     /// The CA's own names, which no declaration may give away.
     pub server_names: Vec<ServerName>,
+}
+
+impl Rules {
+    /// What this `ca.yaml` demands.
+    #[must_use]
+    pub fn of(config: &CaConfig) -> Self {
+        Self { max_lifetime: config.max_lifetime, server_names: config.server_names.clone() }
+    }
 }
 
 impl Default for Rules {

@@ -57,7 +57,7 @@ fn show(args: &cli::AuditShow) -> anyhow::Result<ExitCode> {
 
 /// Pages through the listing until `limit` entries are there; says whether there are more.
 fn fetch(config: &Path, mut query: AuditQuery, limit: u32) -> anyhow::Result<(Vec<AuditEntry>, bool)> {
-    let config = super::declaration_files::config_or_complain(config)?;
+    let config = super::config(config)?;
     super::runtime()?.block_on(async {
         let mut client = Client::connect_unix(&config.admin_socket).await?;
         let mut entries = Vec::new();

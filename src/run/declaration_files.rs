@@ -1,36 +1,3 @@
-<<<<<<< HEAD
-//! TEMPORARY until the declaration branch lands.
-use crate::config::CaConfig;
-use crate::declaration::{Declaration, Rules};
-use crate::diagnostic::{Diagnostics, SourceFile};
-use std::path::Path;
-pub(super) fn config_or_complain(path: &Path) -> anyhow::Result<CaConfig> {
-    let file = SourceFile::new(&path.display().to_string(), std::fs::read_to_string(path)?);
-    CaConfig::parse(&file).map(|x| x.0).map_err(|d| anyhow::anyhow!(d.render(false)))
-}
-pub(super) type Signature = Vec<Option<std::time::SystemTime>>;
-pub(super) fn signature(config: &CaConfig) -> Signature {
-    config.declaration.iter().map(|p| std::fs::metadata(p).and_then(|m| m.modified()).ok()).collect()
-}
-pub(super) struct E(Diagnostics);
-impl E {
-    pub(super) fn diagnostics(&self) -> &Diagnostics {
-        &self.0
-    }
-}
-impl std::fmt::Display for E {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "bad")
-    }
-}
-pub(super) fn read_declaration(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>, Diagnostics), E> {
-    let files: Vec<_> = config
-        .declaration
-        .iter()
-        .map(|p| SourceFile::new(&p.display().to_string(), std::fs::read_to_string(p).unwrap_or_default()))
-        .collect();
-    Declaration::parse(&files, &Rules::default()).map(|(d, r)| (d, files, r)).map_err(E)
-=======
 //! Reads `ca.yaml` and the files of the declaration as one settled set (rule R3).
 //!
 //! `check`, `why` and the daemon's reload all come through here, so what passes `check` also loads.
@@ -140,8 +107,7 @@ pub fn read_config(path: &Path) -> Result<(CaConfig, Diagnostics), ReadError> {
 /// # Errors
 /// [`ReadError`] with everything that is wrong.
 pub fn read_declaration(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>, Diagnostics), ReadError> {
-    let rules = Rules { max_lifetime: config.max_lifetime, server_names: config.server_names.clone() };
-    read_declaration_files(&config.declaration, &rules)
+    read_declaration_files(&config.declaration, &Rules::of(config))
 }
 
 /// As [`read_declaration`], from files that are named one by one.
@@ -268,5 +234,4 @@ mod tests {
         std::fs::rename(&other, &path).unwrap();
         assert_ne!(Stamp::of(&path), Some(before));
     }
->>>>>>> w-decl
 }

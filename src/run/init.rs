@@ -15,7 +15,7 @@ use crate::{cli, durable};
 
 /// Makes the CA, writes `PSF_CA.pem`, and says what to do next.
 pub(super) fn run(args: &cli::Init) -> anyhow::Result<ExitCode> {
-    let config = super::declaration_files::config_or_complain(&args.config.config)?;
+    let config = super::config(&args.config.config)?;
     let passphrase = match (&args.root_key, &args.passphrase_file) {
         (None, _) => None,
         (Some(_), Some(file)) => Some(read_passphrase(file)?),

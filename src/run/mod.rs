@@ -1,39 +1,32 @@
 //! The wiring: one file per subcommand puts the real clock, files and sockets together.
 
-<<<<<<< HEAD
 mod audit;
+mod check;
 mod declaration_files;
 mod init;
 mod reload;
 mod serve;
 mod token;
-=======
-mod check;
-pub mod declaration_files;
 mod why;
->>>>>>> w-decl
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
 use crate::cli::{Cli, Command};
+use crate::config::CaConfig;
 
 /// Runs one command and says with which code to exit.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
-<<<<<<< HEAD
     let outcome = match &cli.command {
+        Command::Check(args) => check::run(args, None),
+        Command::Why(args) => why::run(args),
         Command::Init(args) => init::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Token(args) => token::run(args),
         Command::Audit(args) => audit::run(args),
-=======
-    let outcome: anyhow::Result<ExitCode> = match cli.command {
-        // Without the daemon only --hosts says which hosts there are.
-        Command::Check(args) => check::run(&args, None),
-        Command::Why(args) => why::run(&args),
->>>>>>> w-decl
         _ => Err(anyhow::anyhow!("not built yet")),
     };
     outcome.unwrap_or_else(|error| {
@@ -49,6 +42,13 @@ fn complain(error: &anyhow::Error) {
     for cause in error.chain().skip(1) {
         eprintln!("  because: {cause}");
     }
+}
+
+/// `ca.yaml`, for the commands that need no more of it than its values.
+fn config(path: &Path) -> anyhow::Result<CaConfig> {
+    let (config, _) =
+        declaration_files::read_config(path).with_context(|| format!("{} is not usable", path.display()))?;
+    Ok(config)
 }
 
 /// The runtime of the commands that talk to someone.

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::declaration_files::{self, Signature};
+use super::declaration_files::{ReadError, Stamp, read_declaration};
 use crate::clock::{Clock, Timestamp};
 use crate::config::CaConfig;
 use crate::declaration::{Declaration, Rules};
-use crate::diagnostic::{Diagnostics, SourceFile};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile};
 use crate::in_force::{DeclarationSlot, InForce};
 use crate::issue::CertificateAuthority;
 use crate::store::{NewDeclaration, Store};
@@ -34,7 +34,7 @@ pub(super) async fn first(config: &CaConfig, store: &Store, clock: &dyn Clock) -
         bail!("there is no declaration to work by: {problem}; psfca check shows every mistake with its place");
     };
     let files: Vec<_> = stored.files.into_iter().map(|(path, text)| SourceFile::new(&path, text)).collect();
-    let (declaration, _) = Declaration::parse(&files, &Rules::default())
+    let (declaration, _) = Declaration::parse(&files, &Rules::of(config))
         .map_err(|mistakes| anyhow::anyhow!(summary(&mistakes)))
         .with_context(|| format!("{problem}; and what was in force last does not fit ca.yaml any more"))?;
     tracing::error!(%problem, since = %stored.since, "the declaration in the files is bad; the last good one stays in force");
@@ -46,22 +46,22 @@ pub(super) async fn first(config: &CaConfig, store: &Store, clock: &dyn Clock) -
 /// Reloads on SIGHUP at once, and on a change of the files once they have settled; never ends.
 pub(super) async fn keep_up(config: CaConfig, ca: Arc<CertificateAuthority>) {
     let mut hangup = signal(SignalKind::hangup()).ok();
-    let mut handled = Some(declaration_files::signature(&config));
-    let mut seen: Option<Signature> = None;
+    let look = || config.declaration.iter().map(|path| Stamp::of(path)).collect::<Vec<_>>();
+    let mut handled = look();
+    let mut seen = handled.clone();
     loop {
         let asked = tokio::select! {
             () = wait(hangup.as_mut()) => true,
             () = tokio::time::sleep(POLL) => false,
         };
-        let now = declaration_files::signature(&config);
+        let now = look();
         // Files that changed since the last look may still be being written.
-        let settled = seen.as_ref() == Some(&now);
-        let changed = handled.as_ref() != Some(&now);
-        seen = Some(now.clone());
-        if asked || (changed && settled) {
+        let settled = seen == now;
+        if asked || (settled && handled != now) {
             reload(&config, &ca).await;
-            handled = Some(now);
+            handled.clone_from(&now);
         }
+        seen = now;
     }
 }
 
@@ -112,24 +112,24 @@ async fn put_in_force(
     Ok(stored.filter(|stored| stored.sha256 == sha256).map_or(now, |stored| stored.since))
 }
 
-/// Reads the files; what is wrong with them comes back as one line and stands in the log in full.
+/// Reads the files; what is wrong with them comes back as one line.
 fn read(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>), String> {
-    match declaration_files::read_declaration(config) {
+    match read_declaration(config) {
         Ok((declaration, files, remarks)) => {
             for remark in remarks.iter() {
                 tracing::warn!("{}", remark.one_line());
             }
             Ok((declaration, files))
         }
-        Err(error) => {
-            for mistake in error.diagnostics().iter() {
-                tracing::error!("{}", mistake.one_line());
-            }
-            Err(error.to_string())
-        }
+        Err(error) => Err(match error {
+            ReadError::Mistakes(mistakes) => summary(&mistakes),
+            ReadError::Files(_) => error.to_string().replace('\n', "; "),
+        }),
     }
 }
 
+/// Every mistake on one line; `psfca check` shows them at leisure.
 fn summary(mistakes: &Diagnostics) -> String {
-    mistakes.iter().map(crate::diagnostic::Diagnostic::one_line).collect::<Vec<_>>().join("; ")
+    let errors = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error);
+    errors.map(Diagnostic::one_line).collect::<Vec<_>>().join("; ")
 }

@@ -33,7 +33,7 @@ const UPKEEP: Duration = Duration::from_secs(60);
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {
     start_logging(args.log == cli::LogFormat::Json);
-    let config = super::declaration_files::config_or_complain(&args.config.config)?;
+    let config = super::config(&args.config.config)?;
     super::runtime()?.block_on(serve(config))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use crate::wire::{TokenAnswer, TokenRequest};
 
 /// Asks the daemon for a token and prints it alone on standard output.
 pub(super) fn run(args: &cli::Token) -> anyhow::Result<ExitCode> {
-    let config = super::declaration_files::config_or_complain(&args.config.config)?;
+    let config = super::config(&args.config.config)?;
     let request = TokenRequest { host: args.host.clone(), replace: args.replace };
     let answer: TokenAnswer = super::runtime()?.block_on(async {
         let mut client = Client::connect_unix(&config.admin_socket).await?;
