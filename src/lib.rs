@@ -4,6 +4,7 @@
 // Layer 0: words.
 pub mod clock;
 pub mod digest;
+pub mod durable;
 pub mod grant;
 pub mod name;
 pub mod profile;
@@ -12,12 +13,16 @@ pub mod serial;
 pub mod token;
 pub mod wire;
 
+// Layer 1: decisions.
+pub mod renewal;
+
 // Layer 3: crypto and connections.
 pub mod ca;
 pub mod client;
 pub mod tls;
 
 // Layer 5: edges.
+pub mod agent;
 pub mod cli;
 
 // Layer 6: roots.

@@ -1,0 +1,275 @@
+//! Renews whatever is due: the identity first, then every bundle, each on its own.
+
+use rustls::pki_types::CertificateDer;
+use serde::Serialize;
+
+use super::identity::{self, Enrolment};
+use super::status::{Found, survey};
+use super::{Agent, AgentError, anchor, enroll, obtain};
+use crate::client::Client;
+use crate::clock::Timestamp;
+use crate::name::{DnsName, HostName};
+use crate::renewal::{self, Installed, Reason, Verdict};
+use crate::serial::Serial;
+
+/// What `psfca renew` is told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Renew what is not due as well.
+    pub force: bool,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What became of one certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// A new one is in place.
+    Renewed {
+        /// Its serial number.
+        serial: Serial,
+        /// Its end.
+        not_after: Timestamp,
+        /// Why it was renewed.
+        reason: String,
+    },
+    /// It would be renewed, were this not a dry run.
+    WouldRenew {
+        /// Why.
+        reason: String,
+    },
+    /// It is good for now.
+    NotDue {
+        /// From when on it will be renewed.
+        due: Timestamp,
+        /// Its end.
+        not_after: Timestamp,
+    },
+    /// It was due and could not be renewed; what was there still is.
+    Failed {
+        /// Why.
+        error: String,
+        /// The exit code for this error alone.
+        code: u8,
+        /// Whether the service fails, or will soon.
+        critical: bool,
+    },
+    /// The host may no longer have the name. What is there is kept until somebody removes it.
+    NotEntitled {
+        /// Its end.
+        not_after: Timestamp,
+    },
+}
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    /// The service name.
+    pub name: DnsName,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What a run did.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The host.
+    pub host: HostName,
+    /// What became of the identity.
+    pub identity: Outcome,
+    /// Why the trust bundle is not as it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_problem: Option<String>,
+    /// The trust bundle was missing or damaged, and was written.
+    pub trust_written: bool,
+    /// Each name.
+    pub names: Vec<Line>,
+}
+
+impl Report {
+    /// How `psfca renew` exits. The first that fits:
+    ///
+    /// | code | meaning |
+    /// |---|---|
+    /// | 5 | something expired, is missing or has less than a quarter of its life left, and could not be renewed |
+    /// | 1 | a local error: a file, the settings, the trust bundle |
+    /// | 3 | the CA denied something that is due |
+    /// | 4 | the CA cannot be reached (or gives unusable answers), and everything is still valid |
+    /// | 0 | nothing was due, or all of it was renewed |
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let outcomes = || self.names.iter().map(|line| &line.outcome).chain([&self.identity]);
+        let mut codes: Vec<u8> = outcomes()
+            .filter_map(|outcome| match outcome {
+                Outcome::Failed { critical: true, .. } => Some(5),
+                Outcome::Failed { code, .. } => Some(*code),
+                Outcome::Renewed { .. }
+                | Outcome::WouldRenew { .. }
+                | Outcome::NotDue { .. }
+                | Outcome::NotEntitled { .. } => None,
+            })
+            .collect();
+        codes.extend(self.trust_problem.as_ref().map(|_| 1));
+        [5, 1, 3, 4].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+    }
+}
+
+/// The error of one step, kept so that the other names go on.
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl From<&AgentError> for Failure {
+    fn from(error: &AgentError) -> Self {
+        Self { text: error.to_string(), code: error.exit_code() }
+    }
+}
+
+/// Renews. One name that fails does not stop the others.
+///
+/// # Errors
+/// [`AgentError`] only when nothing at all can be said: not enrolled, damaged or busy state.
+pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentError> {
+    let _lock = agent.lock()?;
+    let mut enrolment = Enrolment::load(&agent.settings.state)?;
+    let (trust_written, mut trust_problem) = match options.dry_run {
+        true => (false, None),
+        false => match anchor::keep(agent, &enrolment.anchors) {
+            Ok(written) => (written, None),
+            Err(error) => (false, Some(error.to_string())),
+        },
+    };
+    let mut connection = agent.connect(&enrolment).await;
+
+    let identity = renew_own(agent, &mut connection, &mut enrolment, options).await;
+    let (entitlements, failure) = match &mut connection {
+        Ok(client) => {
+            if let Err(error) = same_roots(client, &enrolment.anchors).await {
+                trust_problem.get_or_insert(error.to_string());
+            }
+            match obtain::entitlements(client).await {
+                Ok(certs) => (Some(certs), None),
+                Err(error) => (None, Some(Failure::from(&error))),
+            }
+        }
+        Err(error) => (None, Some(Failure::from(&*error))),
+    };
+    if let Some(entitlements) = &entitlements
+        && !options.dry_run
+    {
+        identity::keep_entitlements(&agent.settings.state, entitlements)?;
+    }
+    // Unasked, the CA's last word stands: what it named then is what services here rely on.
+    let known = entitlements.or_else(|| identity::known_entitlements(&agent.settings.state));
+    let mut names = Vec::new();
+    for found in survey(agent, &enrolment.anchors, known.as_ref())? {
+        let name = found.name.clone();
+        let client = match (&mut connection, &failure) {
+            (Ok(client), None) => Ok(client),
+            (_, Some(failure)) => Err(failure),
+            (Err(_), None) => continue,
+        };
+        let outcome = renew_one(agent, client, &enrolment.anchors, found, options).await;
+        names.push(Line { name, outcome });
+    }
+    Ok(Report { host: enrolment.host, identity, trust_problem, trust_written, names })
+}
+
+async fn same_roots(client: &mut Client, trusted: &[CertificateDer<'_>]) -> Result<(), AgentError> {
+    match anchor::fetch(client).await {
+        Ok(served) => anchor::compare(trusted, &served),
+        // That it cannot be had just now says nothing about it.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Renews the identity; from then on the new one is shown.
+async fn renew_own(
+    agent: &Agent<'_>,
+    connection: &mut Result<Client, AgentError>,
+    enrolment: &mut Enrolment,
+    options: Options,
+) -> Outcome {
+    let (now, validity) = (agent.now(), enrolment.validity());
+    let installed = Installed::Fit(validity);
+    let reason = match verdict(&installed, now, options.force) {
+        Verdict::Later(due) => return Outcome::NotDue { due, not_after: validity.not_after },
+        Verdict::Due(reason) if options.dry_run => return Outcome::WouldRenew { reason: reason.to_string() },
+        Verdict::Due(reason) => reason,
+    };
+    let failed = |error: &AgentError| {
+        let Failure { text, code } = error.into();
+        Outcome::Failed { error: text, code, critical: validity.is_critical(now) }
+    };
+    let client = match connection {
+        Ok(client) => client,
+        Err(error) => return failed(error),
+    };
+    match enroll::next_identity(agent, client, enrolment).await {
+        Err(error) => failed(&error),
+        Ok(next) => {
+            enrolment.identity = next;
+            let leaf = enrolment.identity.leaf();
+            let (serial, not_after) = (leaf.serial.clone(), leaf.not_after);
+            *connection = agent.connect(enrolment).await;
+            Outcome::Renewed { serial, not_after, reason: reason.to_string() }
+        }
+    }
+}
+
+async fn renew_one(
+    agent: &Agent<'_>,
+    client: Result<&mut Client, &Failure>,
+    anchors: &[CertificateDer<'_>],
+    found: Found,
+    options: Options,
+) -> Outcome {
+    let now = agent.now();
+    let (name, installed) = (&found.name, &found.installed);
+    let Some(entitlement) = &found.entitlement else {
+        let not_after = match installed {
+            Installed::Fit(validity) | Installed::Unfit { validity, .. } => validity.not_after,
+            Installed::Missing | Installed::Damaged(_) => now,
+        };
+        return Outcome::NotEntitled { not_after };
+    };
+    let reason = match (verdict(installed, now, options.force), installed) {
+        (Verdict::Later(due), Installed::Fit(validity) | Installed::Unfit { validity, .. }) => {
+            return Outcome::NotDue { due, not_after: validity.not_after };
+        }
+        (Verdict::Later(due), _) => return Outcome::NotDue { due, not_after: due },
+        (Verdict::Due(reason), _) => reason,
+    };
+    if options.dry_run {
+        return Outcome::WouldRenew { reason: reason.to_string() };
+    }
+    let critical = renewal::is_critical(installed, now);
+    let client = match client {
+        Ok(client) => client,
+        Err(Failure { text, code }) => return Outcome::Failed { error: text.clone(), code: *code, critical },
+    };
+    let obtained = obtain::bundle(agent, client, anchors, name, Some(entitlement), false).await;
+    let done = obtained.and_then(|bundle| Ok(obtain::install(agent, name, &bundle).map(|()| bundle)?));
+    match done {
+        Ok(bundle) => Outcome::Renewed {
+            serial: bundle.leaf().serial.clone(),
+            not_after: bundle.leaf().not_after,
+            reason: reason.to_string(),
+        },
+        Err(error) => {
+            let Failure { text, code } = (&error).into();
+            Outcome::Failed { error: text, code, critical }
+        }
+    }
+}
+
+fn verdict(installed: &Installed, now: Timestamp, force: bool) -> Verdict {
+    match renewal::judge(installed, now) {
+        Verdict::Later(_) if force => Verdict::Due(Reason::Forced),
+        verdict => verdict,
+    }
+}
