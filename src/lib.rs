@@ -15,6 +15,7 @@ pub mod wire;
 
 // Layer 1: decisions.
 pub mod renewal;
+pub mod report;
 
 // Layer 3: crypto and connections.
 pub mod ca;

@@ -1,16 +1,14 @@
 //! Renews whatever is due: the identity first, then every bundle, each on its own.
 
 use rustls::pki_types::CertificateDer;
-use serde::Serialize;
 
 use super::identity::{self, Enrolment};
 use super::status::{Found, survey};
 use super::{Agent, AgentError, anchor, enroll, obtain};
 use crate::client::Client;
 use crate::clock::Timestamp;
-use crate::name::{DnsName, HostName};
 use crate::renewal::{self, Installed, Reason, Verdict};
-use crate::serial::Serial;
+use crate::report::{Line, Outcome, Report};
 
 /// What `psfca renew` is told.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,102 +17,6 @@ pub struct Options {
     pub force: bool,
     /// Only say what would be done.
     pub dry_run: bool,
-}
-
-/// What became of one certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Outcome {
-    /// A new one is in place.
-    Renewed {
-        /// Its serial number.
-        serial: Serial,
-        /// Its end.
-        not_after: Timestamp,
-        /// Why it was renewed.
-        reason: String,
-    },
-    /// It would be renewed, were this not a dry run.
-    WouldRenew {
-        /// Why.
-        reason: String,
-    },
-    /// It is good for now.
-    NotDue {
-        /// From when on it will be renewed.
-        due: Timestamp,
-        /// Its end.
-        not_after: Timestamp,
-    },
-    /// It was due and could not be renewed; what was there still is.
-    Failed {
-        /// Why.
-        error: String,
-        /// The exit code for this error alone.
-        code: u8,
-        /// Whether the service fails, or will soon.
-        critical: bool,
-    },
-    /// The host may no longer have the name. What is there is kept until somebody removes it.
-    NotEntitled {
-        /// Its end.
-        not_after: Timestamp,
-    },
-}
-
-/// One line of the report.
-#[derive(Debug, Serialize)]
-pub struct Line {
-    /// The service name.
-    pub name: DnsName,
-    /// What became of it.
-    #[serde(flatten)]
-    pub outcome: Outcome,
-}
-
-/// What a run did.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// The host.
-    pub host: HostName,
-    /// What became of the identity.
-    pub identity: Outcome,
-    /// Why the trust bundle is not as it should be.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trust_problem: Option<String>,
-    /// The trust bundle was missing or damaged, and was written.
-    pub trust_written: bool,
-    /// Each name.
-    pub names: Vec<Line>,
-}
-
-impl Report {
-    /// How `psfca renew` exits. The first that fits:
-    ///
-    /// | code | meaning |
-    /// |---|---|
-    /// | 5 | something expired, is missing or has less than a quarter of its life left, and could not be renewed |
-    /// | 1 | a local error: a file, the settings, the trust bundle |
-    /// | 3 | the CA denied something that is due |
-    /// | 4 | the CA cannot be reached (or gives unusable answers), and everything is still valid |
-    /// | 0 | nothing was due, or all of it was renewed |
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        let outcomes = || self.names.iter().map(|line| &line.outcome).chain([&self.identity]);
-        let mut codes: Vec<u8> = outcomes()
-            .filter_map(|outcome| match outcome {
-                Outcome::Failed { critical: true, .. } => Some(5),
-                Outcome::Failed { code, .. } => Some(*code),
-                Outcome::Renewed { .. }
-                | Outcome::WouldRenew { .. }
-                | Outcome::NotDue { .. }
-                | Outcome::NotEntitled { .. } => None,
-            })
-            .collect();
-        codes.extend(self.trust_problem.as_ref().map(|_| 1));
-        [5, 1, 3, 4].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
-    }
 }
 
 /// The error of one step, kept so that the other names go on.

@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_file_and_what_is_wrong() {
-        let error = |text| Settings::parse(text, Path::new("host.yaml")).unwrap_err().to_string();
+        let error = |text: &str| Settings::parse(text, Path::new("host.yaml")).unwrap_err().to_string();
         assert!(error("stat: /x\n").starts_with("host.yaml is wrong: unknown field `stat`"), "{}", error("stat: /x\n"));
         for mode in ["0644", "4640", "0040", "rw"] {
             assert!(error(&format!("mode: '{mode}'\n")).contains("would not do for a private key"), "{mode}");

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustls::pki_types::CertificateDer;
-use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::identity::{self, Enrolment};
@@ -12,72 +11,11 @@ use super::{Agent, AgentError, anchor, obtain, read_if_there};
 use crate::ca::bundle::{Bundle, BundleError};
 use crate::ca::pem_file;
 use crate::clock::Timestamp;
-use crate::name::{DnsName, HostName};
+use crate::name::DnsName;
 use crate::renewal::{self, Installed, Reason, Validity, Verdict};
+use crate::report::{BundleStatus, CertificateStatus, Status};
 use crate::serial::Serial;
-use crate::token::ServerAddress;
 use crate::wire::{Entitlement, Entitlements};
-
-/// Everything about this host.
-#[derive(Debug, Serialize)]
-pub struct Status {
-    /// The host, as its identity says.
-    pub host: HostName,
-    /// The daemons that are asked, in this order.
-    pub server: Vec<ServerAddress>,
-    /// The identity.
-    pub identity: CertificateStatus,
-    /// What is wrong with the trust bundle.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trust_problem: Option<String>,
-    /// Each bundle, by name.
-    pub bundles: Vec<BundleStatus>,
-}
-
-/// One certificate.
-#[derive(Debug, Serialize)]
-pub struct CertificateStatus {
-    /// Its serial number.
-    pub serial: Serial,
-    /// Its dates.
-    #[serde(flatten)]
-    pub validity: Validity,
-    /// From when on it will be renewed.
-    pub due: Timestamp,
-}
-
-/// One name.
-#[derive(Debug, Serialize)]
-pub struct BundleStatus {
-    /// The service name.
-    pub name: DnsName,
-    /// Where its bundle is.
-    pub path: std::path::PathBuf,
-    /// Whether the CA said, when it was last asked, that this host may have the name.
-    pub entitled: bool,
-    /// The certificate, when there is a whole one.
-    #[serde(flatten)]
-    pub certificate: Option<CertificateStatus>,
-    /// What is wrong with it, now or soon.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
-
-impl CertificateStatus {
-    fn of(serial: &Serial, validity: Validity) -> Self {
-        Self { serial: serial.clone(), validity, due: validity.due() }
-    }
-}
-
-impl Status {
-    /// Whether nothing is expired, damaged, missing or about to expire.
-    #[must_use]
-    pub fn is_good(&self, now: Timestamp) -> bool {
-        self.trust_problem.is_none()
-            && !self.identity.validity.is_critical(now)
-            && self.bundles.iter().all(|bundle| bundle.problem.is_none())
-    }
-}
 
 /// Looks at everything.
 ///

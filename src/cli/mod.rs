@@ -1,5 +1,8 @@
 //! What the command line looks like. Parsing and printing only; `run` does the work.
 
+pub mod host;
+pub mod inspect;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};

@@ -1,5 +1,12 @@
 //! The wiring: one file per subcommand puts the real clock, files and sockets together.
 
+mod enroll;
+mod host;
+mod inspect;
+mod issue;
+mod renew;
+mod status;
+
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
@@ -7,7 +14,12 @@ use crate::cli::{Cli, Command};
 /// Runs one command and says with which code to exit.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
-    let outcome: anyhow::Result<ExitCode> = match cli.command {
+    let outcome: anyhow::Result<ExitCode> = match &cli.command {
+        Command::Inspect(args) => inspect::run(args),
+        Command::Enroll(args) => enroll::run(args),
+        Command::Issue(args) => issue::run(args),
+        Command::Renew(args) => renew::run(args),
+        Command::Status(args) => status::run(args),
         _ => Err(anyhow::anyhow!("not built yet")),
     };
     match outcome {
