@@ -24,6 +24,8 @@ pub mod expiry;
 pub mod ledger;
 pub mod pattern;
 pub mod policy;
+pub mod renewal;
+pub mod report;
 
 // Layer 2: the store.
 pub mod store;
@@ -40,6 +42,7 @@ pub mod init;
 pub mod issue;
 
 // Layer 5: edges.
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod server;

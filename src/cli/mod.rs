@@ -2,7 +2,9 @@
 
 pub mod audit;
 pub mod check;
+pub mod host;
 pub mod init;
+pub mod inspect;
 pub mod table;
 pub mod token;
 pub mod why;

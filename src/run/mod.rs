@@ -3,9 +3,15 @@
 mod audit;
 mod check;
 mod declaration_files;
+mod enroll;
+mod host;
 mod init;
+mod inspect;
+mod issue;
 mod reload;
+mod renew;
 mod serve;
+mod status;
 mod token;
 mod why;
 
@@ -27,7 +33,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Token(args) => token::run(args),
         Command::Audit(args) => audit::run(args),
-        _ => Err(anyhow::anyhow!("not built yet")),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Enroll(args) => enroll::run(args),
+        Command::Issue(args) => issue::run(args),
+        Command::Renew(args) => renew::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Demo(_) => Err(anyhow::anyhow!("not built yet")),
     };
     outcome.unwrap_or_else(|error| {
         complain(&error);
