@@ -1,7 +1,7 @@
 //! Real parts for integration tests: a CA and hosts, each in a directory of its own, run by the
 //! binary that is being tested. What was started is stopped by its process id, also after a panic.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -29,7 +29,7 @@ tls:
     made.psf.io:
       ca_made_key: true
       aliases: [made-alias.psf.io]
-      ip: [127.0.0.1]
+      ip: [192.0.2.10]
       roles: [postgresql]
 ";
 
@@ -103,7 +103,7 @@ impl Ca {
                  trust_domain: psf.io\n\
                  declaration: [tls.yaml, roles.yaml]\n\
                  listen: 127.0.0.1:0\n\
-                 server_names: [localhost, 127.0.0.1]\n\
+                 server_names: [localhost]\n\
                  state: state\n\
                  trust_bundle: PSF_CA.pem\n\
                  admin_socket: admin.sock\n{config_extra}"
