@@ -65,7 +65,8 @@ impl Drop for Daemon {
 /// The binary, without whatever the environment says about TLS or psfca.
 pub fn psfca() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_psfca"));
-    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "PSFCA_CONFIG", "PSFCA_HOST_CONFIG", "NOTIFY_SOCKET"]
+    for name in
+        ["SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "PSFCA_CONFIG", "PSFCA_HOST_CONFIG", "NOTIFY_SOCKET"]
     {
         command.env_remove(name);
     }
