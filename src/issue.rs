@@ -236,7 +236,7 @@ impl CertificateAuthority {
         let tbs = tbs::leaf(grant, &self.subject, &key, issuer.certificate(), serial, now)?;
 
         // 5. Read them back with another parser and compare with the grant.
-        let linted = lint::leaf(tbs, grant, &key, issuer.certificate())?;
+        let linted = lint::leaf(tbs, grant, &self.subject, &key, issuer.certificate())?;
 
         // 6. Append to the ledger, durably, if the condition still holds inside the append.
         let record = CertificateRecord {

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use x509_parser::certificate::TbsCertificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use x509_parser::oid_registry::{
-    OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER,
-    OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
-    OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, Oid,
+    OID_PKCS9_EMAIL_ADDRESS, OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_X509_COMMON_NAME,
+    OID_X509_COUNTRY_NAME, OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, OID_X509_EXT_BASIC_CONSTRAINTS,
+    OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME,
+    OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, OID_X509_LOCALITY_NAME, OID_X509_ORGANIZATION_NAME,
+    OID_X509_ORGANIZATIONAL_UNIT, OID_X509_STATE_OR_PROVINCE_NAME, Oid,
 };
 use x509_parser::prelude::FromDer as _;
-use x509_parser::x509::X509Version;
+use x509_parser::x509::{X509Name, X509Version};
 
 use super::certificate::CaCertificate;
 use super::csr::SubjectKey;
@@ -20,7 +22,7 @@ use super::tbs::{CaProfile, Tbs};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Grant};
-use crate::profile::{KeyKind, MAX_COMMON_NAME};
+use crate::profile::{KeyKind, MAX_COMMON_NAME, SubjectFields};
 use crate::serial::Serial;
 
 /// What the bytes say that they must not. A bug in this program, never the caller's mistake.
@@ -74,20 +76,23 @@ fn require(holds: bool, part: &'static str) -> Verdict {
     if holds { Ok(()) } else { Err(LintError { part }) }
 }
 
-/// Compares a leaf with its grant, its key and its issuer.
+/// Compares a leaf with its grant, `cert_opts`, its key and its issuer.
 ///
 /// # Errors
 /// The first part that differs.
-pub fn leaf(tbs: Tbs, grant: &Grant, key: &SubjectKey, issuer: &CaCertificate) -> Result<Linted, LintError> {
+pub fn leaf(
+    tbs: Tbs,
+    grant: &Grant,
+    subject: &SubjectFields,
+    key: &SubjectKey,
+    issuer: &CaCertificate,
+) -> Result<Linted, LintError> {
     let certificate = parse(&tbs)?;
     check_frame(&certificate, &tbs, key, issuer.subject(), issuer.key())?;
     require(tbs.not_after <= issuer.not_after(), "end: it outlives its issuer")?;
     let short = grant.name().len() <= MAX_COMMON_NAME;
-    let common_names: Vec<_> = certificate.subject().iter_common_name().map(|cn| cn.as_str().ok()).collect();
-    let expected: &[_] = if short { &[Some(grant.name())] } else { &[] };
-    require(common_names == expected, "common name")?;
-    require(short || certificate.subject().iter().count() == 0, "subject")?;
-    require(certificate.subject().iter_email().next().is_none(), "subject: a leaf has no e-mail")?;
+    let subject = if short { attributes(subject, grant.name(), false) } else { Vec::new() };
+    require(has_attributes(certificate.subject(), &subject), "subject")?;
     let extensions = [
         (OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, false),
         (OID_X509_EXT_SUBJECT_ALT_NAME, !short),
@@ -118,8 +123,8 @@ pub fn ca(
         issuer.map_or_else(|| (certificate.subject().as_raw(), key.kind()), |ca| (ca.subject(), ca.key()));
     check_frame(&certificate, &tbs, key, issuer_name, issuer_key)?;
     require(issuer.is_none_or(|issuer| tbs.not_after <= issuer.not_after()), "end: it outlives its issuer")?;
-    let common_names: Vec<_> = certificate.subject().iter_common_name().map(|cn| cn.as_str().ok()).collect();
-    require(common_names == [Some(profile.common_name.as_str())], "common name")?;
+    let subject = attributes(&profile.subject, &profile.common_name, true);
+    require(has_attributes(certificate.subject(), &subject), "subject")?;
     let mut expected = vec![
         (OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, false),
         (OID_X509_EXT_KEY_USAGE, true),
@@ -142,7 +147,7 @@ pub fn ca(
                 let good = matches!(&names.general_names[..], [GeneralName::RFC822Name(name)] if Some(*name) == email);
                 require(good, "subject alternative names")?;
             }
-            other => check_key_identifiers(other, issuer)?,
+            other => check_key_identifiers(other, key, issuer)?,
         }
     }
     Ok(Linted(tbs))
@@ -215,22 +220,50 @@ fn check_leaf_extension(
         ParsedExtension::BasicConstraints(constraints) => {
             require(!constraints.ca && constraints.path_len_constraint.is_none(), "basic constraints")
         }
-        other => check_key_identifiers(other, Some(issuer)),
+        other => check_key_identifiers(other, key, Some(issuer)),
     }
 }
 
 /// Subject and authority key identifiers; anything else has no business here.
-fn check_key_identifiers(extension: &ParsedExtension<'_>, issuer: Option<&CaCertificate>) -> Verdict {
+fn check_key_identifiers(extension: &ParsedExtension<'_>, key: &SubjectKey, issuer: Option<&CaCertificate>) -> Verdict {
     match extension {
-        ParsedExtension::SubjectKeyIdentifier(id) => require(!id.0.is_empty(), "subject key identifier"),
+        ParsedExtension::SubjectKeyIdentifier(id) => require(id.0 == key_identifier(key), "subject key identifier"),
         ParsedExtension::AuthorityKeyIdentifier(id) => {
+            // A self-signed certificate names its own key.
             let named = id.key_identifier.as_ref().map(|id| id.0);
-            // A self-signed certificate names its own key, whose identifier is being made here.
-            let good = issuer.map_or_else(|| named.is_some(), |ca| named == Some(ca.subject_key_id()));
-            require(good && id.authority_cert_serial.is_none(), "authority key identifier")
+            let expected = issuer.map_or_else(|| key_identifier(key), |ca| ca.subject_key_id().to_vec());
+            require(named == Some(&expected[..]) && id.authority_cert_serial.is_none(), "authority key identifier")
         }
         _ => Err(LintError { part: "extensions: one cannot be read" }),
     }
+}
+
+/// The leftmost 160 bits of SHA-256 of the SubjectPublicKeyInfo (RFC 7093, section 2, method 4).
+fn key_identifier(key: &SubjectKey) -> Vec<u8> {
+    Digest::of(key.spki()).as_bytes()[..20].to_vec()
+}
+
+/// The attributes that a subject must have, in their order.
+fn attributes<'a>(fields: &'a SubjectFields, common_name: &'a str, email: bool) -> Vec<(Oid<'static>, &'a str)> {
+    let optional = |oid: Oid<'static>, value: &'a Option<String>| value.as_deref().map(|value| (oid, value));
+    let mut all: Vec<_> = [
+        optional(OID_X509_COUNTRY_NAME, &fields.country),
+        optional(OID_X509_STATE_OR_PROVINCE_NAME, &fields.state),
+        optional(OID_X509_LOCALITY_NAME, &fields.locality),
+        optional(OID_X509_ORGANIZATION_NAME, &fields.organization),
+        optional(OID_X509_ORGANIZATIONAL_UNIT, &fields.organizational_unit),
+        Some((OID_X509_COMMON_NAME, common_name)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    all.extend(optional(OID_PKCS9_EMAIL_ADDRESS, &fields.email).filter(|_| email));
+    all
+}
+
+fn has_attributes(name: &X509Name<'_>, wanted: &[(Oid<'static>, &str)]) -> bool {
+    let found = name.iter_attributes().map(|attribute| (attribute.attr_type().clone(), attribute.as_str().ok()));
+    found.eq(wanted.iter().map(|(oid, value)| (oid.clone(), Some(*value))))
 }
 
 fn alt_names_match(found: &[GeneralName<'_>], grant: &Grant) -> bool {
@@ -271,3 +304,6 @@ fn only(certificate: &TbsCertificate<'_>, wanted: &[(Oid<'static>, bool)]) -> Ve
     });
     require(each_once && found.len() == wanted.len(), "set of extensions")
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ const STICKY: u32 = 0o1000;
 
 /// Why no configuration or declaration came out of the files.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(super) enum ReadError {
     /// Files that must not or cannot be read; every one of them.
     #[error("{}", list(.0))]
     Files(Vec<FileError>),
@@ -31,7 +31,7 @@ pub enum ReadError {
 /// What is wrong with a file before its text is looked at.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum FileError {
+pub(super) enum FileError {
     /// The system said no.
     #[error("{} cannot be read: {error}", path.display())]
     Unreadable {
@@ -68,7 +68,7 @@ fn list(errors: &[FileError]) -> String {
 
 /// What shows that a file has changed: equal stamps mean the same content, as far as `stat` can tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     length: u64,
@@ -79,7 +79,7 @@ pub struct Stamp {
 impl Stamp {
     /// The stamp of the file at `path`; none when it cannot be looked at.
     #[must_use]
-    pub fn of(path: &Path) -> Option<Self> {
+    pub(super) fn of(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|metadata| Self::from(&metadata))
     }
 }
@@ -100,7 +100,7 @@ impl From<&Metadata> for Stamp {
 ///
 /// # Errors
 /// [`ReadError`] with everything that is wrong.
-pub fn read_config(path: &Path) -> Result<(CaConfig, Diagnostics), ReadError> {
+pub(super) fn read_config(path: &Path) -> Result<(CaConfig, Diagnostics), ReadError> {
     let files = read_set(std::slice::from_ref(&path.to_owned()))?;
     let file = files.first().ok_or_else(|| ReadError::Files(vec![FileError::Empty(path.to_owned())]))?;
     CaConfig::parse(file).map_err(ReadError::Mistakes)
@@ -111,7 +111,7 @@ pub fn read_config(path: &Path) -> Result<(CaConfig, Diagnostics), ReadError> {
 ///
 /// # Errors
 /// [`ReadError`] with everything that is wrong.
-pub fn read_declaration(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>, Diagnostics), ReadError> {
+pub(super) fn read_declaration(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>, Diagnostics), ReadError> {
     read_declaration_files(&config.declaration, &Rules::of(config))
 }
 
@@ -119,7 +119,7 @@ pub fn read_declaration(config: &CaConfig) -> Result<(Declaration, Vec<SourceFil
 ///
 /// # Errors
 /// [`ReadError`] with everything that is wrong.
-pub fn read_declaration_files(
+pub(super) fn read_declaration_files(
     paths: &[PathBuf],
     rules: &Rules,
 ) -> Result<(Declaration, Vec<SourceFile>, Diagnostics), ReadError> {
