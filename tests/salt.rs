@@ -28,15 +28,15 @@ impl Chance {
         self.below(n) == 0
     }
 
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
     }
 }
 
 fn host(chance: &mut Chance) -> String {
-    let first = *chance.pick(&["pg", "lb", "web-", "a", "consul-", "x9"]);
+    let first = chance.pick(&["pg", "lb", "web-", "a", "consul-", "x9"]);
     let number = chance.below(4);
-    let domain = *chance.pick(&["iad1.psf.io", "nyc1.psf.io", "psf.io", "io", "b.psf.io.org"]);
+    let domain = chance.pick(&["iad1.psf.io", "nyc1.psf.io", "psf.io", "io", "b.psf.io.org"]);
     format!("{first}{number}.{domain}")
 }
 
@@ -118,7 +118,7 @@ fn leaf(chance: &mut Chance, name: &str) -> Both {
         }
         1 => {
             let third = host(chance);
-            let list = *chance.pick(&["L@{a},{b}", "L@{a}", "L@{b},{a},", "L@{b}"]);
+            let list = chance.pick(&["L@{a},{b}", "L@{a}", "L@{b},{a},", "L@{b}"]);
             let list = list.replace("{a}", target).replace("{b}", &third);
             Both(list.clone(), list)
         }

@@ -102,9 +102,7 @@ fn ranges(members: &[char]) -> Box<[(char, char)]> {
     while let Some(&from) = members.get(at) {
         match (members.get(at + 1), members.get(at + 2)) {
             (Some('-'), Some(&to)) => {
-                if from <= to {
-                    out.push((from, to));
-                }
+                out.push((from, to));
                 at += 3;
             }
             _ => {

@@ -130,6 +130,11 @@ pub(super) fn read_declaration_files(
 
 /// Reads all of `paths`; fails when any of them is unfit or changed until the last was read.
 pub(super) fn read_set(paths: &[PathBuf]) -> Result<Vec<SourceFile>, ReadError> {
+    read_set_and_then(paths, || {})
+}
+
+/// `between` happens after the reading and before the last look, where a test can put a writer.
+fn read_set_and_then(paths: &[PathBuf], between: impl FnOnce()) -> Result<Vec<SourceFile>, ReadError> {
     let mut errors = Vec::new();
     let mut read = Vec::new();
     for path in paths {
@@ -138,6 +143,7 @@ pub(super) fn read_set(paths: &[PathBuf]) -> Result<Vec<SourceFile>, ReadError> 
             Err(error) => errors.push(error),
         }
     }
+    between();
     for (path, stamp, _) in &read {
         if Stamp::of(path) != Some(*stamp) {
             errors.push(FileError::Changing((*path).clone()));
@@ -225,18 +231,22 @@ mod tests {
     }
 
     #[test]
-    fn a_change_during_the_reading_is_noticed() {
+    fn a_set_that_changes_while_it_is_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        std::fs::write(&path, "a: 1\n").unwrap();
-        let before = Stamp::of(&path).unwrap();
-        assert_eq!(Stamp::of(&path), Some(before));
+        let [first, second, other] = ["first", "second", "other"].map(|name| dir.path().join(name));
+        let set = [first.clone(), second.clone()];
+        for path in [&first, &second, &other] {
+            std::fs::write(path, "a: 1\n").unwrap();
+        }
+        assert_eq!(read_set(&set).unwrap().len(), 2);
         // Replaced by a file with the same length and time, as `cp -p` and `mv` would.
-        let other = dir.path().join("g");
-        std::fs::write(&other, "b: 2\n").unwrap();
-        let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let time = std::fs::metadata(&first).unwrap().modified().unwrap();
         File::options().write(true).open(&other).unwrap().set_modified(time).unwrap();
-        std::fs::rename(&other, &path).unwrap();
-        assert_ne!(Stamp::of(&path), Some(before));
+        let replace = || std::fs::rename(&other, &first).unwrap();
+        assert!(read_set_and_then(&set, replace).unwrap_err().to_string().contains("first is still being written"));
+        let append = || std::fs::write(&second, "a: 1\nb: 2\n").unwrap();
+        assert!(read_set_and_then(&set, append).unwrap_err().to_string().contains("second is still being written"));
+        let remove = || std::fs::remove_file(&second).unwrap();
+        assert!(read_set_and_then(&set, remove).is_err());
     }
 }
