@@ -189,7 +189,7 @@ mod tests {
         let text = std::str::from_utf8(encoded.bytes()).unwrap();
         assert_eq!(
             text,
-            r#"{"v":1,"time":"2026-11-21T10:00:00Z","event":"certificate","kind":"service","serial":"0102","name":"postgresql.psf.io","host":"pg0.iad1.psf.io","not_before":"2026-11-21T09:00:00Z","not_after":"2026-11-22T10:00:00Z","key_sha256":"2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683","ca_made_key":false,"tbs_sha256":"3ecb06db23e3ffaabc64aa9c5cd2f85a637a9a42e3cfb4fb31cbc3b6a3c1b12e","rule":{"by":"server_names"}}"#
+            r#"{"v":1,"time":"2026-11-21T10:00:00Z","event":"certificate","kind":"service","serial":"0102","name":"postgresql.psf.io","host":"pg0.iad1.psf.io","not_before":"2026-11-21T09:00:00Z","not_after":"2026-11-22T10:00:00Z","key_sha256":"2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683","ca_made_key":false,"tbs_sha256":"3595d0af0f0ba42721b917ff183f98a4f8208bee7c84efa02badb2d41e22d69f","rule":{"by":"server_names"}}"#
         );
         assert_eq!(Entry::decode(encoded.bytes()).unwrap(), entry);
     }

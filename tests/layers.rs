@@ -1,5 +1,7 @@
 //! The house keeps its layers: what `src/lib.rs` says of them holds for every `crate::` path.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -160,6 +160,7 @@ const KEY_CERT_SIGN: u16 = 1 << 5;
 const CRL_SIGN: u16 = 1 << 6;
 
 fn parse(tbs: &Tbs) -> Result<TbsCertificate<'_>, LintError> {
+    require(super::der::is_strict(&tbs.bytes), "encoding: it is not DER")?;
     match TbsCertificate::from_der(&tbs.bytes) {
         Ok(([], certificate)) => Ok(certificate),
         _ => Err(LintError { part: "encoding" }),

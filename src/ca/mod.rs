@@ -5,6 +5,7 @@ pub mod authorities;
 pub mod bundle;
 pub mod certificate;
 pub mod csr;
+mod der;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod identity;

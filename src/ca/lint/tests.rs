@@ -82,7 +82,9 @@ fn any_changed_byte_in_what_is_about_to_be_signed_is_caught() {
         bytes[at] ^= 1;
         leaf(Tbs { bytes: bytes.into(), ..tbs.clone() }, &grant, &fields(), &key, &issuer).is_ok()
     });
-    let places: Vec<String> = unnoticed.map(|at| format!("{at}: {}", hex(&tbs.bytes[at.saturating_sub(4)..(at + 8).min(tbs.bytes.len())]))).collect();
+    let places: Vec<String> = unnoticed
+        .map(|at| format!("{at}: {}", hex(&tbs.bytes[at.saturating_sub(4)..(at + 8).min(tbs.bytes.len())])))
+        .collect();
     assert!(places.is_empty(), "{places:#?}");
 }
 
