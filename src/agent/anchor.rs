@@ -1,0 +1,81 @@
+//! The trust bundle that applications read. It comes from enrolment, and TLS alone never changes
+//! it (rule R10).
+
+use std::collections::BTreeSet;
+
+use hyper::Method;
+use hyper::body::Bytes;
+use rustls::pki_types::CertificateDer;
+
+use super::install::{self, Ownership};
+use super::{Agent, AgentError, read_if_there};
+use crate::ca::pem_file;
+use crate::client::Client;
+use crate::digest::Digest;
+
+/// Everybody may read roots.
+const MODE: u32 = 0o644;
+
+/// Asks a daemon for its trust bundle.
+///
+/// # Errors
+/// [`AgentError::Client`] when it does not answer with one.
+pub async fn fetch(client: &mut Client) -> Result<Vec<CertificateDer<'static>>, AgentError> {
+    let answer = client.send(Method::GET, "/PSF_CA.pem", "", "", Bytes::new()).await?.ok()?;
+    Ok(pem_file::certificates(&answer.body).map_err(|error| answer.malformed(error))?)
+}
+
+/// Refuses a trust bundle other than the one that this host trusts.
+///
+/// # Errors
+/// [`AgentError::Trust`] tells both.
+pub fn compare(trusted: &[CertificateDer<'_>], served: &[CertificateDer<'_>]) -> Result<(), AgentError> {
+    let digests = |of: &[CertificateDer<'_>]| of.iter().map(|der| Digest::of(der)).collect::<BTreeSet<_>>();
+    let (trusted, served) = (digests(trusted), digests(served));
+    if trusted == served {
+        return Ok(());
+    }
+    let list = |of: &BTreeSet<Digest>| of.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(AgentError::Trust(format!(
+        "the CA serves another trust bundle than this host trusts, and it is refused: a connection alone may not \
+         change what this host trusts; trusted are the roots with SHA-256 {}, served are {}; ask the operators, and \
+         if the change is meant, enrol again with a new token",
+        list(&trusted),
+        list(&served)
+    )))
+}
+
+/// Writes the trust bundle if it is not there; what is there is left alone when it is whole.
+/// Tells whether it was written.
+///
+/// # Errors
+/// [`AgentError::Trust`] when the file holds other roots, [`AgentError::Install`].
+pub fn keep(agent: &Agent<'_>, anchors: &[CertificateDer<'static>]) -> Result<bool, AgentError> {
+    let path = &agent.settings.trust_bundle;
+    let there = read_if_there(path)?;
+    // A damaged file is of no use to anybody, so it is replaced like a missing one.
+    if let Some(found) = there.and_then(|text| pem_file::certificates(&text).ok()) {
+        return compare(anchors, &found).map(|()| false).map_err(|_| {
+            AgentError::Trust(format!(
+                "{} holds other roots than this host enrolled with; it is left as it is; if nobody meant that, remove \
+                 it and run psfca renew",
+                path.display()
+            ))
+        });
+    }
+    write(agent, anchors).map(|()| true)
+}
+
+/// Writes the trust bundle, whatever is there.
+///
+/// # Errors
+/// [`AgentError::Install`].
+pub fn write(agent: &Agent<'_>, anchors: &[CertificateDer<'static>]) -> Result<(), AgentError> {
+    let path = &agent.settings.trust_bundle;
+    if let Some(directory) = path.parent() {
+        install::make_directory(directory, 0o755)?;
+    }
+    let owner =
+        if agent.privileged { Ownership { user: Some(0), group: Some(0), mode: MODE } } else { Ownership::mode(MODE) };
+    Ok(install::install(path, pem_file::certificates_to_pem(anchors).as_bytes(), &owner, agent.random)?)
+}

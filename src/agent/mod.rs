@@ -1,0 +1,206 @@
+//! The host's side: an identity, the bundles of the services, and the trust bundle.
+//!
+//! `enroll` gets the identity, `obtain` gets one certificate and checks it, `install` puts files in
+//! place, `renew` does it for everything that is due, `status` tells how things stand.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::ca::bundle::BundleError;
+use crate::client::{Client, ClientError};
+use crate::clock::{Clock, Timestamp};
+use crate::profile::KeyKind;
+use crate::random::Random;
+use crate::tls::{self, TlsError};
+use crate::token::{ServerAddress, TokenError};
+
+pub mod anchor;
+pub mod enroll;
+pub mod identity;
+pub mod install;
+pub mod key;
+pub mod obtain;
+pub mod renew;
+pub mod settings;
+pub mod status;
+
+use identity::Enrolment;
+use install::{InstallError, Ownership};
+use settings::{Settings, SettingsError};
+
+/// Why the agent could not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// The settings are wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The CA was not reached, not trusted, or said no.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A certificate that came is not what was asked for; nothing was installed.
+    #[error("what the CA sent for {what} is not used: {cause}")]
+    BadAnswer {
+        /// The name that was asked for.
+        what: String,
+        /// What is wrong with it.
+        cause: BundleError,
+    },
+    /// A file could not be put in place.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// The token cannot be read.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// TLS cannot be set up with what is in the state directory.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// There is no identity yet.
+    #[error(
+        "this host is not enrolled: {0} holds no identity; make a token on the CA machine (psfca token HOST) and give it to: psfca enroll"
+    )]
+    NotEnrolled(PathBuf),
+    /// The state directory holds something that cannot be used.
+    #[error("{path} cannot be used: {cause}")]
+    State {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+    /// Another run is at work.
+    #[error("another psfca is at work on {0}; wait until it ends")]
+    Busy(PathBuf),
+    /// The CA's trust bundle is not the one that this host trusts.
+    #[error("{0}")]
+    Trust(String),
+    /// Nothing here makes keys of this kind.
+    #[error(
+        "{name} wants a key of kind {kind}, which psfca does not make; make one yourself, and a request for it, and use: psfca issue {name} --csr FILE"
+    )]
+    KeyNotMadeHere {
+        /// The service name.
+        name: String,
+        /// The kind.
+        kind: KeyKind,
+    },
+    /// Key generation failed.
+    #[error("no key could be made: {0}")]
+    Key(String),
+    /// The request given with `--csr` is none.
+    #[error("{path} is no certificate request: {cause}")]
+    Request {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+}
+
+impl AgentError {
+    /// The exit code for this error alone: 3 denied, 4 CA unreachable, 1 anything local.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Client(error) if error.is_denial() => 3,
+            Self::Client(error) if error.is_outage() => 4,
+            // An answer that cannot be used is the CA's fault, and the old bundle stays.
+            Self::BadAnswer { .. } => 4,
+            _ => 1,
+        }
+    }
+}
+
+/// What every command of the agent works with.
+pub struct Agent<'a> {
+    /// The host's settings.
+    pub settings: &'a Settings,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// For the names of temporary files.
+    pub random: &'a dyn Random,
+    /// Whether this process may give files away (it runs as root).
+    pub privileged: bool,
+}
+
+impl Agent<'_> {
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Makes the state directory, closed to others, and takes its lock, which ends with the value
+    /// that is returned: two runs at once would only undo each other's work.
+    ///
+    /// # Errors
+    /// [`AgentError::Busy`] when another run holds the lock, [`AgentError::State`] otherwise.
+    pub fn lock(&self) -> Result<File, AgentError> {
+        let directory = &self.settings.state;
+        install::make_directory(directory, 0o700)?;
+        let path = directory.join("lock");
+        let state = |cause: std::io::Error| AgentError::State { path: path.clone(), cause: cause.to_string() };
+        let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = options.map_err(state)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(AgentError::Busy(directory.clone())),
+            Err(TryLockError::Error(cause)) => Err(state(cause)),
+        }
+    }
+
+    /// Connects as this host, to the first daemon that answers and is trusted.
+    ///
+    /// # Errors
+    /// The last daemon's [`ClientError`].
+    pub async fn connect(&self, enrolment: &Enrolment) -> Result<Client, AgentError> {
+        let identity = &enrolment.identity;
+        let credentials = (identity.chain().certificates().to_vec(), identity.key().to_rustls());
+        let config = tls::client_config(&enrolment.anchors, Some(credentials), self.clock.clone())?;
+        let known = std::slice::from_ref(&enrolment.server);
+        let servers: &[ServerAddress] = if self.settings.server.is_empty() { known } else { &self.settings.server };
+        let mut last = None;
+        for server in servers {
+            match Client::connect_tls(server, config.clone()).await {
+                Ok(client) => return Ok(client),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(|| AgentError::NotEnrolled(self.settings.state.clone()), AgentError::from))
+    }
+
+    /// Whose the bundles are to be. Without the right to give files away that is left alone.
+    ///
+    /// # Errors
+    /// [`InstallError::Unknown`] when the settings name nobody.
+    pub fn ownership(&self) -> Result<Ownership, InstallError> {
+        let Settings { owner, group, mode, .. } = self.settings;
+        if self.privileged { Ownership::resolve(owner, group, *mode) } else { Ok(Ownership::mode(*mode)) }
+    }
+
+    /// What to tell people about ownership, when it is left alone.
+    #[must_use]
+    pub fn ownership_note(&self) -> Option<String> {
+        let Settings { owner, group, .. } = self.settings;
+        (!self.privileged)
+            .then(|| format!("not running as root, so files keep this user as their owner, not {owner}:{group}"))
+    }
+
+    /// Where the bundle of `name` is.
+    #[must_use]
+    pub fn bundle_path(&self, name: &crate::name::DnsName) -> PathBuf {
+        // A DnsName has no slash and no leading dot, so this stays in the directory.
+        self.settings.bundles.join(format!("{name}.pem"))
+    }
+}
+
+/// Reads a file that may be absent.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, AgentError> {
+    match std::fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(AgentError::State { path: path.to_owned(), cause: error.to_string() }),
+    }
+}

@@ -1,0 +1,158 @@
+//! Gets one certificate and believes nothing about it: chain, names, usages, dates and key are
+//! checked here before anything is installed (rule R4).
+
+use hyper::Method;
+use hyper::body::Bytes;
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
+
+use super::install::{self, InstallError};
+use super::{Agent, AgentError, key};
+use crate::ca::bundle::{Bundle, BundleError, Chain, Expected};
+use crate::ca::pem_file::{self, Content};
+use crate::client::{Answer, Client};
+use crate::clock::Timestamp;
+use crate::name::DnsName;
+use crate::profile::{KeyKind, SubjectAltNames};
+use crate::wire::{Entitlement, Entitlements, PEM_CHAIN, PKCS10, SERIAL_HEADER};
+
+/// A certificate request that a person made.
+#[derive(Debug)]
+pub struct Request {
+    pem: String,
+    spki: Vec<u8>,
+}
+
+impl Request {
+    /// Reads PEM text with one request in it.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let blocks = pem_file::strict_blocks(text).map_err(|error| error.to_string())?;
+        let mut requests = blocks.iter().filter_map(|block| match &block.content {
+            Content::Request(der) => Some(der),
+            _ => None,
+        });
+        let (Some(der), None) = (requests.next(), requests.next()) else {
+            return Err("there has to be exactly one CERTIFICATE REQUEST in it".to_owned());
+        };
+        let (_, parsed) = X509CertificationRequest::from_der(der).map_err(|error| error.to_string())?;
+        let spki = parsed.certification_request_info.subject_pki.raw.to_vec();
+        // Only the request is sent, in case a key stands beside it.
+        let pem = pem::encode_config(
+            &pem::Pem::new("CERTIFICATE REQUEST", der.clone()),
+            pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
+        );
+        Ok(Self { pem, spki })
+    }
+}
+
+/// Asks what this host may have.
+///
+/// # Errors
+/// [`AgentError::Client`].
+pub async fn entitlements(client: &mut Client) -> Result<Entitlements, AgentError> {
+    Ok(client.get_json("/v1/certs").await?)
+}
+
+/// Gets a bundle for `name`, with a key made here or, for `ca_made_key`, by the CA. Where the CA
+/// did not list the name (`promised` is none) it is asked all the same, for its own reason.
+///
+/// # Errors
+/// [`AgentError`]; nothing was installed.
+pub async fn bundle(
+    agent: &Agent<'_>,
+    client: &mut Client,
+    anchors: &[CertificateDer<'_>],
+    name: &DnsName,
+    promised: Option<&Entitlement>,
+    ca_made_key: bool,
+) -> Result<Bundle, AgentError> {
+    let bad = |cause| AgentError::BadAnswer { what: name.to_string(), cause };
+    let bundle = if ca_made_key {
+        let answer = ask(client, name, None).await?;
+        Bundle::parse(&answer.body).and_then(|bundle| same_serial(&answer, bundle.chain()).map(|()| bundle))
+    } else {
+        let kind = promised.map_or(KeyKind::default(), |promised| promised.key);
+        let key = key::generate(kind, name.as_str())?;
+        let answer = ask(client, name, Some(key::request(&key)?)).await?;
+        let chain = Chain::parse(&answer.body);
+        chain.and_then(|chain| same_serial(&answer, &chain).and_then(|()| Bundle::new(chain, key)))
+    };
+    let bundle = bundle.map_err(bad)?;
+    check(bundle.chain(), anchors, name, promised, agent.now()).map_err(bad)?;
+    Ok(bundle)
+}
+
+/// Gets a chain for a request that a person made.
+///
+/// # Errors
+/// [`AgentError`].
+pub async fn chain(
+    agent: &Agent<'_>,
+    client: &mut Client,
+    anchors: &[CertificateDer<'_>],
+    name: &DnsName,
+    promised: Option<&Entitlement>,
+    request: &Request,
+) -> Result<Chain, AgentError> {
+    let bad = |cause| AgentError::BadAnswer { what: name.to_string(), cause };
+    let answer = ask(client, name, Some(request.pem.clone())).await?;
+    let chain = Chain::parse(&answer.body).map_err(bad)?;
+    same_serial(&answer, &chain).map_err(bad)?;
+    if chain.leaf().spki != request.spki {
+        return Err(bad(BundleError::KeyMismatch));
+    }
+    check(&chain, anchors, name, promised, agent.now()).map_err(bad)?;
+    Ok(chain)
+}
+
+/// Checks a chain against what was promised for `name`, or only against `name` where nothing was.
+///
+/// # Errors
+/// [`BundleError`].
+pub fn check(
+    chain: &Chain,
+    anchors: &[CertificateDer<'_>],
+    name: &DnsName,
+    promised: Option<&Entitlement>,
+    now: Timestamp,
+) -> Result<(), BundleError> {
+    let alt_names = match promised {
+        Some(promised) => {
+            SubjectAltNames { dns: promised.dns.clone(), ip: promised.ip.clone(), ..SubjectAltNames::default() }
+        }
+        None => SubjectAltNames { dns: vec![name.clone()], ..SubjectAltNames::default() },
+    };
+    let usages = promised.map(|promised| promised.usages);
+    chain.check(anchors, &Expected { alt_names: &alt_names, exactly: promised.is_some(), usages }, now)
+}
+
+/// Installs a bundle that was checked; the old one stays until the new one is whole.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> Result<(), InstallError> {
+    let owner = agent.ownership()?;
+    install::make_directory(&agent.settings.bundles, 0o710)?;
+    install::install(&agent.bundle_path(name), bundle.to_pem().as_bytes(), &owner, agent.random)
+}
+
+async fn ask(client: &mut Client, name: &DnsName, request: Option<String>) -> Result<Answer, AgentError> {
+    let path = format!("/v1/certs/{name}");
+    let kind = if request.is_some() { PKCS10 } else { "" };
+    let body = Bytes::from(request.unwrap_or_default());
+    Ok(client.send(Method::POST, &path, kind, PEM_CHAIN, body).await?.ok()?)
+}
+
+/// The serial is told twice; two answers that were mixed up would show here.
+fn same_serial(answer: &Answer, chain: &Chain) -> Result<(), BundleError> {
+    let serial = &chain.leaf().serial;
+    match answer.header(SERIAL_HEADER) {
+        Some(told) if told != serial.to_string() => {
+            Err(BundleError::Certificate(format!("its serial is {serial}, and the answer says {told:.64}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,141 @@
+//! `host.yaml`: every setting has a default, so most hosts need no file at all.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::token::ServerAddress;
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// The file is there and cannot be read.
+    #[error("{path} cannot be read: {cause}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// It is not what settings look like.
+    #[error("{path} is wrong: {cause}")]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        cause: String,
+    },
+}
+
+/// A host's settings; every path is absolute or relative to the working directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Daemons to try, in this order; empty: the address that came with the token.
+    pub server: Vec<ServerAddress>,
+    /// The directory of the host's identity.
+    pub state: PathBuf,
+    /// The directory of the bundles.
+    pub bundles: PathBuf,
+    /// The trust bundle that applications read.
+    pub trust_bundle: PathBuf,
+    /// Owner of the bundles, a name or a number.
+    pub owner: String,
+    /// Group of the bundles, a name or a number.
+    pub group: String,
+    /// Permission bits of the bundles; none for others.
+    pub mode: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    server: Vec<ServerAddress>,
+    state: PathBuf,
+    bundles: PathBuf,
+    trust_bundle: PathBuf,
+    owner: String,
+    group: String,
+    mode: String,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self {
+            server: Vec::new(),
+            state: "/var/lib/psfca-host".into(),
+            bundles: "/etc/ssl/private".into(),
+            trust_bundle: "/etc/ssl/certs/PSF_CA.pem".into(),
+            owner: "root".into(),
+            group: "ssl-cert".into(),
+            mode: "0640".into(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads `path`; the defaults apply where it is absent. Relative paths in it start at its directory.
+    ///
+    /// # Errors
+    /// [`SettingsError`] when it is there and not good.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::parse("", path),
+            Err(cause) => Err(SettingsError::Unreadable { path: path.to_owned(), cause }),
+        }
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+        let wrong = |cause: String| SettingsError::Wrong { path: path.to_owned(), cause };
+        // A file of comments alone is null to YAML and means the defaults to people.
+        let raw: Option<Raw> = serde_yaml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let raw = raw.unwrap_or_default();
+        let mode = u32::from_str_radix(&raw.mode, 8).ok().filter(|mode| mode & !0o770 == 0 && mode & 0o600 == 0o600);
+        let mode = mode.ok_or_else(|| {
+            wrong(format!("mode {:?} would not do for a private key; write it as \"0640\" or \"0600\"", raw.mode))
+        })?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Ok(Self {
+            server: raw.server,
+            state: base.join(raw.state),
+            bundles: base.join(raw.bundles),
+            trust_bundle: base.join(raw.trust_bundle),
+            owner: raw.owner,
+            group: raw.group,
+            mode,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_or_empty_file_means_the_defaults() {
+        let defaults = Settings::read(Path::new("/nonexistent/host.yaml")).unwrap();
+        assert_eq!(defaults.bundles, Path::new("/etc/ssl/private"));
+        assert_eq!((defaults.owner.as_str(), defaults.group.as_str(), defaults.mode), ("root", "ssl-cert", 0o640));
+        assert_eq!(Settings::parse("# nothing\n", Path::new("/nonexistent/host.yaml")).unwrap(), defaults);
+    }
+
+    #[test]
+    fn relative_paths_start_at_the_file() {
+        let text = "server: ['ca.psf.io:8443']\nbundles: private\nmode: '0600'\n";
+        let read = Settings::parse(text, Path::new("/tmp/demo/host.yaml")).unwrap();
+        assert_eq!(read.bundles, Path::new("/tmp/demo/private"));
+        assert_eq!((read.mode, read.server.len()), (0o600, 1));
+    }
+
+    #[test]
+    fn mistakes_name_the_file_and_what_is_wrong() {
+        let error = |text: &str| Settings::parse(text, Path::new("host.yaml")).unwrap_err().to_string();
+        assert!(error("stat: /x\n").starts_with("host.yaml is wrong: unknown field `stat`"), "{}", error("stat: /x\n"));
+        for mode in ["0644", "4640", "0040", "rw"] {
+            assert!(error(&format!("mode: '{mode}'\n")).contains("would not do for a private key"), "{mode}");
+        }
+        assert!(error("server: [nowhere]\n").contains("is not an address like"));
+    }
+}

@@ -1,0 +1,155 @@
+//! How things stand on this host, without asking anybody: the identity, the trust bundle, and
+//! every bundle that the host may have or that lies there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustls::pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
+use super::identity::{self, Enrolment};
+use super::{Agent, AgentError, anchor, obtain, read_if_there};
+use crate::ca::bundle::{Bundle, BundleError};
+use crate::ca::pem_file;
+use crate::clock::Timestamp;
+use crate::name::DnsName;
+use crate::renewal::{self, Installed, Reason, Validity, Verdict};
+use crate::report::{BundleStatus, CertificateStatus, Status};
+use crate::serial::Serial;
+use crate::wire::{Entitlement, Entitlements};
+
+/// Looks at everything.
+///
+/// # Errors
+/// [`AgentError::NotEnrolled`], or [`AgentError::State`] when a file cannot be read.
+pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
+    let enrolment = Enrolment::load(&agent.settings.state)?;
+    let known = identity::known_entitlements(&agent.settings.state);
+    let now = agent.now();
+    let bundles = survey(agent, &enrolment.anchors, known.as_ref())?;
+    let bundles = bundles.into_iter().map(|found| describe(agent, found, now)).collect();
+    let server = match agent.settings.server.is_empty() {
+        true => vec![enrolment.server.clone()],
+        false => agent.settings.server.clone(),
+    };
+    let identity = CertificateStatus::of(&enrolment.identity.leaf().serial, enrolment.validity());
+    Ok(Status { host: enrolment.host, server, identity, trust_problem: trust(agent, &enrolment.anchors)?, bundles })
+}
+
+fn trust(agent: &Agent<'_>, anchors: &[CertificateDer<'_>]) -> Result<Option<String>, AgentError> {
+    let path = agent.settings.trust_bundle.display();
+    let Some(text) = read_if_there(&agent.settings.trust_bundle)? else {
+        return Ok(Some(format!("{path} is missing; psfca renew writes it")));
+    };
+    Ok(match pem_file::certificates(&text) {
+        Err(error) => Some(format!("{path} is damaged: {error}; psfca renew writes it again")),
+        Ok(there) => anchor::compare(anchors, &there)
+            .err()
+            .map(|_| format!("{path} holds other roots than this host enrolled with")),
+    })
+}
+
+fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
+    let (certificate, problem) = match (&found.installed, found.serial.as_ref()) {
+        (Installed::Fit(validity) | Installed::Unfit { validity, .. }, Some(serial)) => {
+            let problem = match renewal::judge(&found.installed, now) {
+                Verdict::Due(Reason::Expired(when)) => Some(format!("it expired {}", when.distance(now))),
+                Verdict::Due(Reason::Changed(why)) => Some(why),
+                _ if validity.is_critical(now) => {
+                    Some(format!("it expires {} and was not renewed", validity.not_after.distance(now)))
+                }
+                _ => None,
+            };
+            (Some(CertificateStatus::of(serial, *validity)), problem)
+        }
+        (Installed::Damaged(why), _) => (None, Some(format!("it is damaged: {why}"))),
+        _ => (None, Some("it is missing; psfca renew gets it".to_owned())),
+    };
+    let path = agent.bundle_path(&found.name);
+    BundleStatus { path, entitled: found.entitlement.is_some(), certificate, problem, name: found.name }
+}
+
+/// One name and what lies there for it.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) name: DnsName,
+    pub(super) entitlement: Option<Entitlement>,
+    pub(super) installed: Installed,
+    pub(super) serial: Option<Serial>,
+}
+
+/// Every name that the host may have, and every other bundle of this CA that lies there.
+pub(super) fn survey(
+    agent: &Agent<'_>,
+    anchors: &[CertificateDer<'_>],
+    entitlements: Option<&Entitlements>,
+) -> Result<Vec<Found>, AgentError> {
+    let certs = entitlements.map_or(&[][..], |entitlements| &entitlements.certs);
+    let by_name: BTreeMap<_, _> = certs.iter().map(|cert| (&cert.name, cert)).collect();
+    let mut names: BTreeSet<DnsName> = by_name.keys().map(|name| (*name).clone()).collect();
+    names.extend(lying_there(agent)?);
+    let mut found = Vec::new();
+    for name in names {
+        let entitlement = by_name.get(&name).copied();
+        let (installed, serial) = examine(agent, anchors, &name, entitlement)?;
+        // Without an entitlement only what this CA made concerns us: other people's files lie there too.
+        if entitlement.is_some() || matches!(installed, Installed::Fit(_)) {
+            found.push(Found { entitlement: entitlement.cloned(), name, installed, serial });
+        }
+    }
+    Ok(found)
+}
+
+fn lying_there(agent: &Agent<'_>) -> Result<Vec<DnsName>, AgentError> {
+    let directory = &agent.settings.bundles;
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(AgentError::State { path: directory.clone(), cause: error.to_string() }),
+    };
+    let name = |entry: std::fs::DirEntry| DnsName::parse(entry.file_name().to_str()?.strip_suffix(".pem")?).ok();
+    Ok(entries.flatten().filter_map(name).collect())
+}
+
+/// Looks at one bundle as its service would, at its own time: that it has expired is for
+/// [`renewal::judge`] to say.
+fn examine(
+    agent: &Agent<'_>,
+    anchors: &[CertificateDer<'_>],
+    name: &DnsName,
+    promised: Option<&Entitlement>,
+) -> Result<(Installed, Option<Serial>), AgentError> {
+    let path = agent.bundle_path(name);
+    let text = match read_if_there(&path) {
+        Ok(None) => return Ok((Installed::Missing, None)),
+        Ok(Some(text)) => Zeroizing::new(text),
+        // Another service's key that we may not read is none of ours.
+        Err(_) if promised.is_none() => return Ok((Installed::Missing, None)),
+        Err(error) => return Err(error),
+    };
+    let bundle = match Bundle::parse(&text) {
+        Ok(bundle) => bundle,
+        Err(error) => return Ok((Installed::Damaged(error.to_string()), None)),
+    };
+    let leaf = bundle.leaf();
+    let validity = Validity { not_before: leaf.not_before, not_after: leaf.not_after };
+    let kind = promised.map(|promised| promised.key);
+    let check = |when| obtain::check(bundle.chain(), anchors, name, promised, when);
+    let checked = match check(agent.now()) {
+        // Whose it is shows at a time when it was valid.
+        Err(BundleError::Expired { not_after, .. }) => check(not_after),
+        checked => checked,
+    };
+    let unfit = match checked {
+        Ok(()) if kind.is_some() && kind != leaf.key => {
+            let found = leaf.key.map_or_else(|| "another kind".to_owned(), |kind| kind.to_string());
+            Some(format!("its key is {found}, and {} is wanted now", kind.unwrap_or_default()))
+        }
+        Ok(()) => None,
+        Err(error) => Some(error.to_string()),
+    };
+    let serial = Some(leaf.serial.clone());
+    Ok(match unfit {
+        None => (Installed::Fit(validity), serial),
+        Some(why) => (Installed::Unfit { why, validity }, serial),
+    })
+}

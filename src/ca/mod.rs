@@ -1,0 +1,14 @@
+//! Certificates: what comes in (`csr`, `pem_file`), what is built (`tbs`), how it is checked
+//! (`lint`, `bundle`), and the one place that touches CA keys (`signer`).
+
+pub mod authorities;
+pub mod bundle;
+pub mod certificate;
+pub mod csr;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod identity;
+pub mod lint;
+pub mod pem_file;
+pub mod signer;
+pub mod tbs;

@@ -1,0 +1,160 @@
+//! What `psfca enroll`, `issue`, `renew` and `status` say to people and programs.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::name::{DnsName, HostName};
+use crate::report::{BundleStatus, Outcome, Report, Status};
+use crate::serial::Serial;
+use crate::token::ServerAddress;
+
+/// Prints one JSON document.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn json(value: &impl Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)
+}
+
+/// Prints text as it is: a bundle or a chain.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn text(text: &str) -> io::Result<()> {
+    io::stdout().lock().write_all(text.as_bytes())
+}
+
+/// Prints a remark beside the result.
+///
+/// # Errors
+/// When standard error is closed.
+pub fn note(text: &str) -> io::Result<()> {
+    writeln!(io::stderr().lock(), "psfca: {text}")
+}
+
+/// Says that a host is enrolled.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn enrolled(
+    host: &HostName,
+    server: &ServerAddress,
+    until: Timestamp,
+    trust: &Path,
+    now: Timestamp,
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{host} is enrolled at {server}; its identity is good until {}", until.with_distance(now))?;
+    writeln!(out, "Applications trust {}", trust.display())
+}
+
+/// Says that a bundle is in place.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn installed(
+    name: &DnsName,
+    path: &Path,
+    serial: &Serial,
+    until: Timestamp,
+    due: Timestamp,
+    now: Timestamp,
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{name} is installed at {}", path.display())?;
+    writeln!(out, "  serial {serial}, until {}, renewed from {}", until.with_distance(now), due.with_distance(now))
+}
+
+/// Says what became of everything.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn report(report: &Report, now: Timestamp) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: {}", report.host, outcome("its identity", &report.identity, now))?;
+    for line in &report.names {
+        writeln!(out, "{}: {}", line.name, outcome("it", &line.outcome, now))?;
+    }
+    if report.names.is_empty() {
+        writeln!(out, "This host may have no certificate just now: no role of its own is listed under any name.")?;
+    }
+    if report.trust_written {
+        writeln!(out, "The trust bundle was missing or damaged, and was written.")?;
+    }
+    if let Some(problem) = &report.trust_problem {
+        writeln!(out, "Trust: {problem}")?;
+    }
+    Ok(())
+}
+
+fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
+    match outcome {
+        Outcome::Renewed { serial, not_after, reason } => {
+            format!("renewed, because {reason}; serial {serial}, until {}", not_after.with_distance(now))
+        }
+        Outcome::WouldRenew { reason } => format!("would be renewed, because {reason}"),
+        Outcome::NotDue { due, not_after } => {
+            format!("not due before {}; until {}", due.with_distance(now), not_after.with_distance(now))
+        }
+        Outcome::Failed { error, critical: false, .. } => {
+            format!("not renewed: {error}; what is there is still good")
+        }
+        Outcome::Failed { error, critical: true, .. } => {
+            format!("NOT RENEWED, and {subject} is missing, expired or expires soon: {error}")
+        }
+        Outcome::NotEntitled { not_after } => format!(
+            "this host may no longer have it; its bundle is kept, good until {}; remove it when nothing uses it",
+            not_after.with_distance(now)
+        ),
+    }
+}
+
+/// Says how things stand.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn status(status: &Status, now: Timestamp) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let servers: Vec<_> = status.server.iter().map(ToString::to_string).collect();
+    let identity = &status.identity;
+    writeln!(out, "host      {}", status.host)?;
+    writeln!(out, "server    {}", servers.join(", "))?;
+    writeln!(out, "identity  until {}", identity.validity.not_after.with_distance(now))?;
+    writeln!(out, "          renewed from {}, serial {}", identity.due.with_distance(now), identity.serial)?;
+    match &status.trust_problem {
+        None => writeln!(out, "trust     as enrolled")?,
+        Some(problem) => writeln!(out, "trust     PROBLEM: {problem}")?,
+    }
+    for bundle in &status.bundles {
+        writeln!(out)?;
+        bundle_status(&mut out, bundle, now)?;
+    }
+    if status.bundles.is_empty() {
+        writeln!(out, "\nno bundles; psfca renew asks the CA what this host may have")?;
+    }
+    Ok(())
+}
+
+fn bundle_status(out: &mut impl io::Write, bundle: &BundleStatus, now: Timestamp) -> io::Result<()> {
+    writeln!(out, "{}", bundle.name)?;
+    writeln!(out, "  file    {}", bundle.path.display())?;
+    if let Some(certificate) = &bundle.certificate {
+        writeln!(out, "  serial  {}", certificate.serial)?;
+        writeln!(out, "  until   {}", certificate.validity.not_after.with_distance(now))?;
+        if bundle.entitled {
+            writeln!(out, "  due     {}", certificate.due.with_distance(now))?;
+        }
+    }
+    if !bundle.entitled {
+        writeln!(out, "  note    this host may no longer have it, as far as the CA last said")?;
+    }
+    match &bundle.problem {
+        Some(problem) => writeln!(out, "  PROBLEM {problem}"),
+        None => Ok(()),
+    }
+}

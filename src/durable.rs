@@ -1,0 +1,64 @@
+//! Files that are whole or absent, whatever happens: temporary file, fsync, rename, fsync of the
+//! directory.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// Replaces `path` by `contents` with permission bits `mode`. When this returns an error the old
+/// file is still there; when it returns, the new one survives a power cut.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = temporary_name(path)?;
+    // What lies there is left over from a run that was killed before its rename.
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+    rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(mode))?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    sync_directory_of(path)
+}
+
+/// Makes renames in the directory of `path` survive a power cut.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}
+
+/// `.NAME.new` beside `path`.
+fn temporary_name(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".new");
+    Ok(path.with_file_name(hidden))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_with_its_mode_and_over_leftovers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("PSF_CA.pem");
+        std::fs::write(directory.path().join(".PSF_CA.pem.new"), "torn").unwrap();
+        replace(&path, b"one", 0o644).unwrap();
+        replace(&path, b"two", 0o644).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

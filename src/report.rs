@@ -1,0 +1,200 @@
+//! What the agent has to say, as plain data: printed by `cli`, written as JSON, and the source of
+//! the exit codes.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::name::{DnsName, HostName};
+use crate::renewal::Validity;
+use crate::serial::Serial;
+use crate::token::ServerAddress;
+
+/// What became of one certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// A new one is in place.
+    Renewed {
+        /// Its serial number.
+        serial: Serial,
+        /// Its end.
+        not_after: Timestamp,
+        /// Why it was renewed.
+        reason: String,
+    },
+    /// It would be renewed, were this not a dry run.
+    WouldRenew {
+        /// Why.
+        reason: String,
+    },
+    /// It is good for now.
+    NotDue {
+        /// From when on it will be renewed.
+        due: Timestamp,
+        /// Its end.
+        not_after: Timestamp,
+    },
+    /// It was due and could not be renewed; what was there still is.
+    Failed {
+        /// Why.
+        error: String,
+        /// The exit code for this error alone.
+        code: u8,
+        /// Whether the service fails, or will soon.
+        critical: bool,
+    },
+    /// The host may no longer have the name. What is there is kept until somebody removes it.
+    NotEntitled {
+        /// Its end.
+        not_after: Timestamp,
+    },
+}
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    /// The service name.
+    pub name: DnsName,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What a run did.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The host.
+    pub host: HostName,
+    /// What became of the identity.
+    pub identity: Outcome,
+    /// Why the trust bundle is not as it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_problem: Option<String>,
+    /// The trust bundle was missing or damaged, and was written.
+    pub trust_written: bool,
+    /// Each name.
+    pub names: Vec<Line>,
+}
+
+impl Report {
+    /// How `psfca renew` exits. The first that fits:
+    ///
+    /// | code | meaning |
+    /// |---|---|
+    /// | 5 | something expired, is missing or has less than a quarter of its life left, and could not be renewed |
+    /// | 1 | a local error: a file, the settings, the trust bundle |
+    /// | 3 | the CA denied something that is due |
+    /// | 4 | the CA cannot be reached (or gives unusable answers), and everything is still valid |
+    /// | 0 | nothing was due, or all of it was renewed |
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let outcomes = || self.names.iter().map(|line| &line.outcome).chain([&self.identity]);
+        let mut codes: Vec<u8> = outcomes()
+            .filter_map(|outcome| match outcome {
+                Outcome::Failed { critical: true, .. } => Some(5),
+                Outcome::Failed { code, .. } => Some(*code),
+                Outcome::Renewed { .. }
+                | Outcome::WouldRenew { .. }
+                | Outcome::NotDue { .. }
+                | Outcome::NotEntitled { .. } => None,
+            })
+            .collect();
+        codes.extend(self.trust_problem.as_ref().map(|_| 1));
+        [5, 1, 3, 4].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+    }
+}
+
+/// Everything about this host.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// The host, as its identity says.
+    pub host: HostName,
+    /// The daemons that are asked, in this order.
+    pub server: Vec<ServerAddress>,
+    /// The identity.
+    pub identity: CertificateStatus,
+    /// What is wrong with the trust bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_problem: Option<String>,
+    /// Each bundle, by name.
+    pub bundles: Vec<BundleStatus>,
+}
+
+/// One certificate.
+#[derive(Debug, Serialize)]
+pub struct CertificateStatus {
+    /// Its serial number.
+    pub serial: Serial,
+    /// Its dates.
+    #[serde(flatten)]
+    pub validity: Validity,
+    /// From when on it will be renewed.
+    pub due: Timestamp,
+}
+
+/// One name.
+#[derive(Debug, Serialize)]
+pub struct BundleStatus {
+    /// The service name.
+    pub name: DnsName,
+    /// Where its bundle is.
+    pub path: PathBuf,
+    /// Whether the CA said, when it was last asked, that this host may have the name.
+    pub entitled: bool,
+    /// The certificate, when there is a whole one.
+    #[serde(flatten)]
+    pub certificate: Option<CertificateStatus>,
+    /// What is wrong with it, now or soon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl CertificateStatus {
+    /// A certificate with its dates.
+    #[must_use]
+    pub fn of(serial: &Serial, validity: Validity) -> Self {
+        Self { serial: serial.clone(), validity, due: validity.due() }
+    }
+}
+
+impl Status {
+    /// Whether nothing is expired, damaged, missing or about to expire.
+    #[must_use]
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.trust_problem.is_none()
+            && !self.identity.validity.is_critical(now)
+            && self.bundles.iter().all(|bundle| bundle.problem.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(outcomes: &[Outcome]) -> Report {
+        let due = Timestamp::from_unix(0);
+        let line = |outcome: &Outcome| Line { name: "a.psf.io".parse().unwrap(), outcome: outcome.clone() };
+        Report {
+            host: "pg0.psf.io".parse().unwrap(),
+            identity: Outcome::NotDue { due, not_after: due },
+            trust_problem: None,
+            trust_written: false,
+            names: outcomes.iter().map(line).collect(),
+        }
+    }
+
+    #[test]
+    fn the_most_urgent_trouble_decides_the_exit_code() {
+        let failed = |code, critical| Outcome::Failed { error: "x".to_owned(), code, critical };
+        assert_eq!(report(&[]).exit_code(), 0);
+        assert_eq!(report(&[failed(4, false)]).exit_code(), 4);
+        assert_eq!(report(&[failed(4, false), failed(3, false)]).exit_code(), 3);
+        assert_eq!(report(&[failed(3, false), failed(1, false)]).exit_code(), 1);
+        assert_eq!(report(&[failed(1, false), failed(4, true)]).exit_code(), 5);
+        let trust = Report { trust_problem: Some("x".to_owned()), ..report(&[failed(4, false)]) };
+        assert_eq!(trust.exit_code(), 1);
+    }
+}

@@ -1,0 +1,39 @@
+//! `psfca enroll`
+
+use std::io::Read as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use zeroize::Zeroizing;
+
+use super::host::with_agent;
+use crate::agent::enroll::enroll;
+use crate::cli;
+use crate::token::EnrollmentToken;
+
+/// A token is far shorter; only a bound against the wrong file.
+const MAX_TOKEN_FILE: u64 = 4_096;
+
+/// Reads the token from a file or standard input, and enrols.
+pub(super) fn run(args: &cli::Enroll) -> anyhow::Result<ExitCode> {
+    let mut text = Zeroizing::new(String::new());
+    match &args.token_file {
+        Some(path) => {
+            let file = std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            file.take(MAX_TOKEN_FILE).read_to_string(&mut text).context("the token file is no text")?;
+        }
+        None => {
+            let input = std::io::stdin().lock().take(MAX_TOKEN_FILE).read_to_string(&mut text);
+            input.context("the token cannot be read from standard input")?;
+        }
+    }
+    let token = EnrollmentToken::parse(&text)?;
+    with_agent(&args.config, async |agent| {
+        let (enrolment, trust) = enroll(agent, &token).await?;
+        let until = enrolment.validity().not_after;
+        let trust_bundle = &agent.settings.trust_bundle;
+        cli::host::enrolled(&enrolment.host, &enrolment.server, until, trust_bundle, agent.now())?;
+        trust.context("the identity is stored, and the trust bundle is not; psfca renew tries again")?;
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,57 @@
+//! `psfca issue`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::host::with_agent;
+use crate::agent::identity::{self, Enrolment};
+use crate::agent::obtain::{self, Request};
+use crate::agent::{Agent, AgentError};
+use crate::ca::bundle::Bundle;
+use crate::cli;
+use crate::name::DnsName;
+use crate::renewal::Validity;
+
+/// Gets one certificate, and installs its bundle or prints it.
+pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
+    let request = args.csr.as_deref().map(read_request).transpose()?;
+    with_agent(&args.config, async |agent| {
+        let _lock = agent.lock()?;
+        let enrolment = Enrolment::load(&agent.settings.state)?;
+        let mut client = agent.connect(&enrolment).await?;
+        let known = obtain::entitlements(&mut client).await?;
+        identity::keep_entitlements(&agent.settings.state, &known)?;
+        let promised = known.certs.iter().find(|cert| cert.name == args.name);
+        let anchors = &enrolment.anchors;
+        if let Some(request) = &request {
+            let chain = obtain::chain(agent, &mut client, anchors, &args.name, promised, request).await?;
+            cli::host::text(&chain.to_pem())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let bundle = obtain::bundle(agent, &mut client, anchors, &args.name, promised, args.ca_made_key).await?;
+        if args.stdout {
+            cli::host::text(&bundle.to_pem())?
+        } else {
+            install(agent, &args.name, &bundle)?
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> anyhow::Result<()> {
+    obtain::install(agent, name, bundle).map_err(AgentError::from)?;
+    let leaf = bundle.leaf();
+    let due = Validity { not_before: leaf.not_before, not_after: leaf.not_after }.due();
+    let path = agent.bundle_path(name);
+    cli::host::installed(name, &path, &leaf.serial, leaf.not_after, due, agent.now())?;
+    if let Some(note) = agent.ownership_note() {
+        cli::host::note(&note)?;
+    }
+    Ok(())
+}
+
+fn read_request(path: &Path) -> Result<Request, AgentError> {
+    let wrong = |cause: String| AgentError::Request { path: path.to_owned(), cause };
+    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    Request::parse(&text).map_err(wrong)
+}
