@@ -11,6 +11,10 @@ use crate::name::{DnsName, HostName};
 /// What the declaration says about one host and one name.
 #[must_use]
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a verdict is taken apart at once; boxing would cost each grant an allocation"
+)]
 pub enum Verdict {
     /// The host may have it, on these terms.
     Granted(Grant),

@@ -1,4 +1,5 @@
 //! The sample and the real declarations, through the real binary, against an evaluator of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

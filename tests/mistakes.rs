@@ -1,4 +1,5 @@
 //! What an operator sees for every class of mistake: the output of the real binary, as snapshots.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 use assert_cmd::Command;
 

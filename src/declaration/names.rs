@@ -168,12 +168,15 @@ fn limited<'n>(reader: &mut Reader<'_>, fields: Fields<'n>, key: &str, most: usi
 fn usages(reader: &mut Reader<'_>, fields: Fields<'_>) -> Usages {
     let (mut server, mut client) = (false, false);
     for item in limited(reader, fields, "usages", 2) {
-        let help = "it may be server, client, or a list of both";
-        let _ = reader.parsed(item, "a usage", help, |text| match text {
-            "server" => Ok(server = true),
-            "client" => Ok(client = true),
-            _ => Err("there is no such usage"),
-        });
+        match reader.text(item, "a usage") {
+            Some("server") => server = true,
+            Some("client") => client = true,
+            Some(other) => {
+                let help = "it may be server, client, or a list of both";
+                reader.error(&item.span, format!("there is no usage {other:?}"), help);
+            }
+            None => {}
+        }
     }
     match (server, client) {
         (true, true) => Usages::Both,

@@ -92,6 +92,7 @@ fn the_digest_tells_any_two_sets_of_files_apart() {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "reports what it took")]
 fn a_large_declaration_is_read_in_time_for_a_reload() {
     let mut text = String::from("tls:\n  gen_certs:\n");
     for n in 0..10_000 {

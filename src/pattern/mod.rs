@@ -113,7 +113,7 @@ impl Reason {
 #[derive(Clone)]
 enum Expression {
     Glob(Glob),
-    Regex(Box<regex::Regex>),
+    Regex(Box<regex::bytes::Regex>),
     List(Box<[HostName]>),
     Not(Box<Self>),
     And(Vec<Self>),
@@ -124,7 +124,7 @@ impl Expression {
     fn matches(&self, host: &HostName) -> bool {
         match self {
             Self::Glob(glob) => glob.matches(host.as_str()),
-            Self::Regex(regex) => regex.is_match(host.as_str()),
+            Self::Regex(regex) => regex.is_match(host.as_str().as_bytes()),
             Self::List(hosts) => hosts.contains(host),
             Self::Not(inner) => !inner.matches(host),
             Self::And(parts) => parts.iter().all(|part| part.matches(host)),

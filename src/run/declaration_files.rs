@@ -58,7 +58,12 @@ pub enum FileError {
 }
 
 fn list(errors: &[FileError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    match errors {
+        [only] => only.to_string(),
+        _ => errors
+            .iter()
+            .fold(format!("{} files cannot be used:", errors.len()), |all, error| format!("{all}\n  {error}")),
+    }
 }
 
 /// What shows that a file has changed: equal stamps mean the same content, as far as `stat` can tell.
@@ -183,7 +188,7 @@ fn directory_is_open(path: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -200,7 +205,7 @@ mod tests {
         std::fs::set_permissions(&open, PermissionsExt::from_mode(0o666)).unwrap();
         std::fs::create_dir(&pipe).unwrap();
         let errors = read_set(&[empty, open, missing, pipe]).unwrap_err().to_string();
-        assert_eq!(errors.lines().count(), 4, "{errors}");
+        assert_eq!(errors.lines().count(), 5, "{errors}");
         for part in ["empty is empty", "open can be written by anyone", "missing cannot be read", "pipe is no regular"]
         {
             assert!(errors.contains(part), "{errors}");

@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod declaration_files;
+mod demo;
 mod enroll;
 mod host;
 mod init;
@@ -27,6 +28,7 @@ use crate::config::CaConfig;
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let outcome = match &cli.command {
+        Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(args, None),
         Command::Why(args) => why::run(args),
         Command::Init(args) => init::run(args),
@@ -38,7 +40,6 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Issue(args) => issue::run(args),
         Command::Renew(args) => renew::run(args),
         Command::Status(args) => status::run(args),
-        Command::Demo(_) => Err(anyhow::anyhow!("not built yet")),
     };
     outcome.unwrap_or_else(|error| {
         complain(&error);

@@ -52,7 +52,12 @@ impl Reader<'_> {
             return entries;
         }
         if !node.is_null() {
-            self.wrong_kind::<()>(node, what, "a mapping (keys with values, indented below)");
+            self.wrong_kind::<()>(
+                node,
+                what,
+                "a mapping",
+                "write keys with their values, each on a line of its own, indented",
+            );
         }
         &[]
     }
@@ -78,7 +83,7 @@ impl Reader<'_> {
                 self.error(&node.span, format!("{what} is empty"), "write a value, or remove the key");
                 None
             }
-            _ => self.wrong_kind(node, what, "a text"),
+            _ => self.wrong_kind(node, what, "a text", "write one value"),
         }
     }
 
@@ -105,7 +110,12 @@ impl Reader<'_> {
         if let Value::Sequence(items) = &node.value {
             return items;
         }
-        self.wrong_kind::<()>(node, what, "a list (one \"- value\" per line)");
+        self.wrong_kind::<()>(
+            node,
+            what,
+            "a list",
+            "write each value on a line of its own after \"- \", or all as [one, two]",
+        );
         &[]
     }
 
@@ -123,17 +133,18 @@ impl Reader<'_> {
         match &node.value {
             Value::Scalar { text, plain: true } if text == "true" => Some(true),
             Value::Scalar { text, plain: true } if text == "false" => Some(false),
-            _ => self.wrong_kind(node, what, "true or false"),
+            _ => self.wrong_kind(node, what, "true or false", "write true or false, without quotes"),
         }
     }
 
     /// A decimal number that is not negative: digits with at most one dot, without quotes.
     pub fn decimal(&mut self, node: &Node, what: &str) -> Option<f64> {
         match &node.value {
-            Value::Scalar { text, plain: true } if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') => {
-                text.parse().ok().or_else(|| self.wrong_kind(node, what, "a number"))
-            }
-            _ => self.wrong_kind(node, what, "a number"),
+            Value::Scalar { text, plain: true } if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') => text
+                .parse()
+                .ok()
+                .or_else(|| self.wrong_kind(node, what, "a number", "write digits without quotes, such as 7 or 0.5")),
+            _ => self.wrong_kind(node, what, "a number", "write digits without quotes, such as 7 or 0.5"),
         }
     }
 
@@ -150,11 +161,11 @@ impl Reader<'_> {
                 self.error(&node.span, format!("{what} cannot be {number}"), format!("it may be {from} to {to}"));
                 None
             }
-            None => self.wrong_kind(node, what, "a whole number"),
+            None => self.wrong_kind(node, what, "a whole number", "write digits without quotes"),
         }
     }
 
-    fn wrong_kind<T>(&mut self, node: &Node, what: &str, wanted: &str) -> Option<T> {
+    fn wrong_kind<T>(&mut self, node: &Node, what: &str, wanted: &str, help: &str) -> Option<T> {
         let found = match &node.value {
             _ if node.is_null() => "nothing".to_owned(),
             Value::Scalar { text, plain: true } => format!("{:?}", text.chars().take(60).collect::<String>()),
@@ -162,7 +173,7 @@ impl Reader<'_> {
             Value::Sequence(_) => "a list".to_owned(),
             Value::Mapping(_) => "a mapping".to_owned(),
         };
-        self.error(&node.span, format!("{what} has to be {wanted}; this is {found}"), "write it in that form");
+        self.error(&node.span, format!("{what} has to be {wanted}; this is {found}"), help);
         None
     }
 }
