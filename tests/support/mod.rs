@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -331,9 +332,14 @@ impl Host {
         self.dir().join("PSF_CA.pem")
     }
 
-    /// Its identity: chain and key in one file.
+    /// Its identity, chain and key, taken out of its enrolment into a PEM file.
     pub fn identity(&self) -> PathBuf {
-        self.dir().join("state/identity.pem")
+        let enrolment = std::fs::read(self.dir().join("state/enrolment.json")).unwrap();
+        let enrolment: serde_json::Value = serde_json::from_slice(&enrolment).unwrap();
+        let file = self.dir().join("identity.pem");
+        std::fs::write(&file, enrolment["identity"].as_str().unwrap()).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        file
     }
 }
 
