@@ -8,12 +8,13 @@ use std::time::Duration;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SigningKey, SubjectPublicKeyInfo,
+    KeyIdMethod, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SigningKey, SubjectPublicKeyInfo,
 };
 
 use super::certificate::CaCertificate;
 use super::csr::SubjectKey;
 use crate::clock::Timestamp;
+use crate::digest::Digest;
 use crate::grant::{CertificateKind, Grant};
 use crate::profile::{BACKDATE, KeyKind, MAX_COMMON_NAME, SubjectFields};
 use crate::serial::Serial;
@@ -141,7 +142,9 @@ pub fn leaf(
         message: RefCell::default(),
     };
     let issuer = Issuer::from_ca_cert_der(&issuer.der().into(), unsigned)?;
-    params.signed_by(&SubjectPublicKeyInfo::from_der(key.spki())?, &issuer)?;
+    let subject = SubjectPublicKeyInfo::from_der(key.spki())?;
+    params.key_identifier_method = key_identifier(&subject);
+    params.signed_by(&subject, &issuer)?;
     Ok(finish(&issuer.key().message, serial, now.minus(BACKDATE), not_after))
 }
 
@@ -170,6 +173,7 @@ pub fn ca(
     });
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let subject = SubjectPublicKeyInfo::from_der(key.spki())?;
+    params.key_identifier_method = key_identifier(&subject);
     let Some(issuer) = issuer else {
         let unsigned = Unsigned {
             public_key: subject.der_bytes(),
@@ -203,6 +207,12 @@ fn params(serial: &Serial, not_before: Timestamp, not_after: Timestamp) -> Certi
     params.not_after = not_after.to_offset();
     params.use_authority_key_identifier_extension = true;
     params
+}
+
+/// RFC 7093, section 2, method 1: SHA-256 of the key's bits, cut to 160 bits. (rcgen's own hashes the whole
+/// SubjectPublicKeyInfo, which is none of the methods there; pkilint says so.)
+fn key_identifier(subject: &SubjectPublicKeyInfo) -> KeyIdMethod {
+    KeyIdMethod::PreSpecified(Digest::of(subject.der_bytes()).as_bytes()[..20].to_vec())
 }
 
 fn finish(message: &RefCell<Vec<u8>>, serial: Serial, not_before: Timestamp, not_after: Timestamp) -> Tbs {
