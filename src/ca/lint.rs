@@ -14,7 +14,7 @@ use x509_parser::oid_registry::{
     OID_X509_ORGANIZATIONAL_UNIT, OID_X509_STATE_OR_PROVINCE_NAME, Oid,
 };
 use x509_parser::prelude::FromDer as _;
-use x509_parser::x509::{X509Name, X509Version};
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
 
 use super::certificate::CaCertificate;
 use super::csr::SubjectKey;
@@ -239,9 +239,10 @@ fn check_key_identifiers(extension: &ParsedExtension<'_>, key: &SubjectKey, issu
     }
 }
 
-/// The leftmost 160 bits of SHA-256 of the SubjectPublicKeyInfo (RFC 7093, section 2, method 4).
+/// The leftmost 160 bits of SHA-256 of the key's own bits (RFC 7093, section 2, method 1).
 fn key_identifier(key: &SubjectKey) -> Vec<u8> {
-    Digest::of(key.spki()).as_bytes()[..20].to_vec()
+    let bits = SubjectPublicKeyInfo::from_der(key.spki()).map(|(_, spki)| spki.subject_public_key.data.to_vec());
+    Digest::of(&bits.unwrap_or_default()).as_bytes()[..20].to_vec()
 }
 
 /// The attributes that a subject must have, in their order.

@@ -42,9 +42,16 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Status(args) => status::run(args),
     };
     outcome.unwrap_or_else(|error| {
-        complain(&error);
+        // Whoever closed the pipe has seen enough; `psfca audit list | head` is no failure worth words.
+        if !error.chain().any(is_broken_pipe) {
+            complain(&error);
+        }
         ExitCode::FAILURE
     })
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// The fact first, then each cause on its own line.

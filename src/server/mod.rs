@@ -1,5 +1,5 @@
 //! Listeners: TLS for the network, a Unix socket for operators. They are handed a finished router
-//! and put the [`Peer`] beside each request.
+//! and put the [`crate::ca::identity::Peer`] beside each request.
 
 mod admin;
 mod connection;
