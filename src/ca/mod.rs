@@ -3,4 +3,5 @@
 pub mod bundle;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod inspection;
 pub mod pem_file;
