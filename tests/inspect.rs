@@ -1,6 +1,8 @@
 //! `psfca inspect` as a person meets it, on the real roots of the Python Software Foundation. They
 //! are other people's data, so they are read where they lie and never committed.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may, and a skipped one has to say so")]
+
 use std::path::PathBuf;
 
 use assert_cmd::Command;
