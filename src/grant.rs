@@ -49,9 +49,11 @@ pub enum Rule {
     Identity,
     /// `server_names` in `ca.yaml`: the daemon's own certificate.
     ServerNames,
+    /// `psfca init`: the CA's own certificates.
+    Init,
 }
 
-/// What kind of certificate a grant is for; decides the issuer and the shape of the names.
+/// What kind of certificate it is; decides the issuer and the shape of the names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateKind {
@@ -61,6 +63,27 @@ pub enum CertificateKind {
     Identity,
     /// The daemon's own server certificate, signed by the issuing CA.
     Daemon,
+    /// The root that clients trust, signed by itself.
+    Root,
+    /// The issuing CA, signed by the root.
+    IssuingCa,
+    /// The root of host identities, signed by itself.
+    IdentityCa,
+}
+
+impl CertificateKind {
+    /// For people and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Identity => "identity",
+            Self::Daemon => "daemon",
+            Self::Root => "root",
+            Self::IssuingCa => "issuing_ca",
+            Self::IdentityCa => "identity_ca",
+        }
+    }
 }
 
 /// A permission to issue one certificate. Its fields are private: a grant comes only from the

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 // Layer 0: words.
+pub mod accounts;
 pub mod clock;
+pub mod diagnostic;
 pub mod digest;
 pub mod durable;
 pub mod grant;
@@ -10,21 +12,40 @@ pub mod name;
 pub mod profile;
 pub mod random;
 pub mod serial;
+pub mod telemetry;
 pub mod token;
 pub mod wire;
+pub mod yaml;
 
-// Layer 1: decisions.
+// Layer 1: decisions, pure.
+pub mod config;
+pub mod declaration;
+pub mod expiry;
+pub mod ledger;
+pub mod pattern;
+pub mod policy;
 pub mod renewal;
 pub mod report;
+
+// Layer 2: the store.
+pub mod store;
 
 // Layer 3: crypto and connections.
 pub mod ca;
 pub mod client;
 pub mod tls;
 
+// Layer 4: the spine.
+pub mod enroll;
+pub mod in_force;
+pub mod init;
+pub mod issue;
+
 // Layer 5: edges.
 pub mod agent;
+pub mod api;
 pub mod cli;
+pub mod server;
 
 // Layer 6: roots.
 pub mod run;

@@ -1,7 +1,15 @@
-//! The certificate authority: what signs, what is signed, and the PEM files in which it travels.
+//! Certificates: what comes in (`csr`, `pem_file`), what is built (`tbs`), how it is checked
+//! (`lint`, `bundle`), and the one place that touches CA keys (`signer`).
 
+pub mod authorities;
 pub mod bundle;
+pub mod certificate;
+pub mod csr;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod identity;
 pub mod inspection;
+pub mod lint;
 pub mod pem_file;
+pub mod signer;
+pub mod tbs;

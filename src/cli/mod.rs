@@ -1,7 +1,13 @@
 //! What the command line looks like. Parsing and printing only; `run` does the work.
 
+pub mod audit;
+pub mod check;
 pub mod host;
+pub mod init;
 pub mod inspect;
+pub mod table;
+pub mod token;
+pub mod why;
 
 use std::path::PathBuf;
 

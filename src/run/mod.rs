@@ -1,34 +1,50 @@
 //! The wiring: one file per subcommand puts the real clock, files and sockets together.
 
+mod audit;
+mod check;
+mod declaration_files;
+mod demo;
 mod enroll;
 mod host;
+mod init;
 mod inspect;
 mod issue;
+mod reload;
 mod renew;
+mod serve;
 mod status;
+mod token;
+mod why;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 use crate::cli::{Cli, Command};
+use crate::config::CaConfig;
 
 /// Runs one command and says with which code to exit.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
-    let outcome: anyhow::Result<ExitCode> = match &cli.command {
+    let outcome = match &cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(args, None),
+        Command::Why(args) => why::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Token(args) => token::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Enroll(args) => enroll::run(args),
         Command::Issue(args) => issue::run(args),
         Command::Renew(args) => renew::run(args),
         Command::Status(args) => status::run(args),
-        _ => Err(anyhow::anyhow!("not built yet")),
     };
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::FAILURE
+    })
 }
 
 /// The fact first, then each cause on its own line.
@@ -38,4 +54,16 @@ fn complain(error: &anyhow::Error) {
     for cause in error.chain().skip(1) {
         eprintln!("  because: {cause}");
     }
+}
+
+/// `ca.yaml`, for the commands that need no more of it than its values.
+fn config(path: &Path) -> anyhow::Result<CaConfig> {
+    let (config, _) =
+        declaration_files::read_config(path).with_context(|| format!("{} is not usable", path.display()))?;
+    Ok(config)
+}
+
+/// The runtime of the commands that talk to someone.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the asynchronous runtime did not start")
 }

@@ -1,0 +1,55 @@
+//! Who calls, as the connection says: the request itself is never asked.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use super::problem::Refusal;
+use crate::ca::identity::{HostIdentity, Peer};
+
+/// A caller with a host's identity. Whether it is served is asked by the spine.
+pub(super) struct WithIdentity(pub(super) HostIdentity);
+
+impl<S: Send + Sync> FromRequestParts<S> for WithIdentity {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match parts.extensions.get::<Peer>() {
+            Some(Peer::Network { identity: Some(identity), .. }) => Ok(Self(identity.clone())),
+            _ => Err(Refusal::NoIdentity),
+        }
+    }
+}
+
+/// A caller on the admin socket.
+pub(super) struct Operator {
+    pub(super) uid: u32,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Operator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match parts.extensions.get::<Peer>() {
+            Some(Peer::Operator { uid }) => Ok(Self { uid: *uid }),
+            _ => Err(Refusal::NotAnOperator),
+        }
+    }
+}
+
+/// Anyone who may read the audit listing: an operator everything, a host its own.
+pub(super) enum Auditor {
+    Operator,
+    Host(HostIdentity),
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Auditor {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match parts.extensions.get::<Peer>() {
+            Some(Peer::Operator { .. }) => Ok(Self::Operator),
+            Some(Peer::Network { identity: Some(identity), .. }) => Ok(Self::Host(identity.clone())),
+            _ => Err(Refusal::NoIdentity),
+        }
+    }
+}

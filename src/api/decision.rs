@@ -1,0 +1,66 @@
+//! One log line and one count for every decision, whatever the handler was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::Api;
+use super::problem::Refusal;
+use crate::ca::identity::Peer;
+use crate::clock::Timestamp;
+use crate::grant::CertificateKind;
+use crate::serial::Serial;
+
+/// What was decided; a handler puts it beside its answer.
+#[derive(Debug, Clone)]
+pub(super) enum Decision {
+    /// A certificate left.
+    Issued { kind: CertificateKind, name: String, serial: Serial, index: u64, not_after: Timestamp },
+    /// A token was made.
+    TokenMade { host: String },
+    /// Nothing left but a problem.
+    Refused { reason: &'static str, detail: String },
+}
+
+/// Gives a request so much time and no more.
+pub(super) async fn within(limit: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::TooSlow.into_response(),
+    }
+}
+
+/// Logs and counts what was decided.
+pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let who = caller(request.extensions().get::<Peer>());
+    let method = request.method().clone();
+    // The path only, and only its beginning: it comes from the network.
+    let path: String = request.uri().path().chars().take(120).collect();
+    let response = next.run(request).await;
+    match response.extensions().get::<Decision>() {
+        Some(Decision::Issued { kind, name, serial, index, not_after }) => {
+            api.metrics.issued(*kind);
+            tracing::info!(caller = %who, kind = kind.as_str(), %name, %serial, index, %not_after, "issued");
+        }
+        Some(Decision::TokenMade { host }) => tracing::info!(caller = %who, %host, "token made"),
+        Some(Decision::Refused { reason, detail }) => {
+            api.metrics.refused(reason);
+            let status = response.status().as_u16();
+            tracing::info!(caller = %who, %method, path = ?path, status, reason, detail = ?detail, "refused");
+        }
+        None => tracing::debug!(caller = %who, %method, path = ?path, "read"),
+    }
+    response
+}
+
+fn caller(peer: Option<&Peer>) -> String {
+    match peer {
+        Some(Peer::Network { identity: Some(identity), .. }) => identity.host.to_string(),
+        Some(Peer::Network { identity: None, address }) => address.ip().to_string(),
+        Some(Peer::Operator { uid }) => format!("uid {uid}"),
+        None => "unknown".to_owned(),
+    }
+}

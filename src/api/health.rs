@@ -1,0 +1,72 @@
+//! What needs no identity: the trust bundle, health, the API's description; and metrics.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, response};
+
+use super::problem::Refusal;
+use super::{Api, OPENAPI};
+use crate::expiry::ca_warning;
+use crate::telemetry::OPENMETRICS;
+use crate::wire::{CaHealth, DeclarationHealth, Health};
+
+/// `GET /PSF_CA.pem`
+pub(super) async fn trust_bundle(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/x-pem-file")], api.trust_bundle.clone())
+}
+
+/// `GET /healthz`: 200 as long as the daemon answers; warnings are in the body.
+pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Health> {
+    let now = api.ca.clock.now();
+    let in_force = api.ca.declaration.current();
+    let ca: Vec<CaHealth> = api
+        .ca
+        .authorities
+        .certificates()
+        .each()
+        .map(|(kind, certificate)| CaHealth {
+            ca: kind.as_str().to_owned(),
+            not_after: certificate.not_after(),
+            warning: ca_warning(certificate.not_after(), now),
+        })
+        .collect();
+    let problem = api.ca.declaration.problem();
+    let good = problem.is_none() && ca.iter().all(|ca| ca.warning.is_none());
+    Json(Health {
+        status: if good { "ok" } else { "warning" }.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        declaration: DeclarationHealth {
+            sha256: in_force.declaration.digest(),
+            since: in_force.since,
+            names: in_force.declaration.services().len(),
+            problem,
+        },
+        ca,
+        ledger_size: api.ca.store.size(),
+    })
+}
+
+/// `GET /readyz`: 200 when a certificate could be recorded now, 503 when not.
+pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<&'static str, Refusal> {
+    api.ca.store.probe().await?;
+    Ok("ready\n")
+}
+
+/// `GET /openapi.json`
+pub(super) async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+/// `GET /metrics`, on the admin socket.
+pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    for (kind, certificate) in api.ca.authorities.certificates().each() {
+        api.metrics.ca_ends(kind, certificate.not_after().unix());
+    }
+    match api.metrics.print(api.ca.store.size(), api.ca.declaration.problem().is_none()) {
+        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,103 @@
+//! The HTTP API. A handler extracts, makes one call and encodes; what it may say to whom is
+//! decided below it.
+
+mod audit;
+mod caller;
+mod certs;
+mod decision;
+mod enroll;
+mod health;
+mod operator;
+mod problem;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{MethodRouter, get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::issue::CertificateAuthority;
+use crate::telemetry::Metrics;
+use crate::token::ServerAddress;
+
+/// The document that describes the API, also in `docs/`.
+const OPENAPI: &str = include_str!("../../docs/openapi.json");
+
+/// What every handler can reach.
+pub struct Api {
+    /// The CA.
+    pub ca: Arc<CertificateAuthority>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// `PSF_CA.pem` as it is served.
+    pub trust_bundle: String,
+    /// Where tokens send hosts.
+    pub address: ServerAddress,
+}
+
+/// Limits on one request.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLimits {
+    /// Most bytes in a body.
+    pub body_bytes: usize,
+    /// Longest time until the answer.
+    pub time: std::time::Duration,
+}
+
+/// Who can reach a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Both listeners.
+    Both,
+    /// TLS only: it needs a host, or a token.
+    Network,
+    /// The admin socket only.
+    Admin,
+}
+
+/// One route of the API.
+pub struct Route {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// The path, as axum and OpenAPI write it.
+    pub path: &'static str,
+    /// Where it is served.
+    pub listener: Listener,
+    handler: MethodRouter<Arc<Api>>,
+}
+
+/// Every route there is; `docs/openapi.json` says the same.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    let route = |method, path, listener, handler| Route { method, path, listener, handler };
+    vec![
+        route("GET", "/PSF_CA.pem", Listener::Both, get(health::trust_bundle)),
+        route("GET", "/healthz", Listener::Both, get(health::healthz)),
+        route("GET", "/readyz", Listener::Both, get(health::readyz)),
+        route("GET", "/openapi.json", Listener::Both, get(health::openapi)),
+        route("GET", "/metrics", Listener::Admin, get(health::metrics)),
+        route("POST", "/v1/enroll", Listener::Network, post(enroll::enroll)),
+        route("POST", "/v1/identity", Listener::Network, post(enroll::renew_identity)),
+        route("GET", "/v1/certs", Listener::Network, get(certs::list)),
+        route("POST", "/v1/certs/{name}", Listener::Network, post(certs::issue)),
+        route("GET", "/v1/audit", Listener::Both, get(audit::list)),
+        route("GET", "/v1/hosts", Listener::Admin, get(operator::hosts)),
+        route("POST", "/v1/tokens", Listener::Admin, post(operator::make_token)),
+    ]
+}
+
+/// The finished router for one listener.
+pub fn router(api: Arc<Api>, listener: Listener, limits: RequestLimits) -> Router {
+    let served = routes().into_iter().filter(|route| route.listener == Listener::Both || route.listener == listener);
+    served
+        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .with_state(Arc::clone(&api))
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn(move |request, next| decision::within(limits.time, request, next)))
+        .layer(middleware::from_fn_with_state(api, decision::report))
+}

@@ -1,0 +1,36 @@
+//! `GET /v1/hosts` and `POST /v1/tokens`, on the admin socket.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::response::{IntoResponse as _, Response};
+
+use super::Api;
+use super::caller::Operator;
+use super::decision::Decision;
+use super::problem::Refusal;
+use crate::token::EnrollmentToken;
+use crate::wire::{HostSummary, TokenAnswer, TokenRequest};
+
+/// Every enrolled host, by name.
+pub(super) async fn hosts(State(api): State<Arc<Api>>, _: Operator) -> Json<Vec<HostSummary>> {
+    let hosts = api.ca.store.hosts().into_iter();
+    Json(hosts.map(|host| HostSummary { host: host.name, enabled: host.enabled, enrolled: host.enrolled }).collect())
+}
+
+/// A new token, whole: it is shown once and only its hash is kept.
+pub(super) async fn make_token(
+    State(api): State<Arc<Api>>,
+    operator: Operator,
+    body: Result<Json<TokenRequest>, JsonRejection>,
+) -> Result<Response, Refusal> {
+    let Json(TokenRequest { host, replace }) = body.map_err(|error| Refusal::Malformed(error.body_text()))?;
+    let (secret, expires) = api.ca.make_token(&host, replace, operator.uid).await?;
+    let root = api.ca.authorities.root().fingerprint();
+    let token = EnrollmentToken { address: api.address.clone(), root, secret };
+    let mut response = Json(TokenAnswer { token: token.expose().to_string(), expires }).into_response();
+    response.extensions_mut().insert(Decision::TokenMade { host: host.to_string() });
+    Ok(response)
+}

@@ -1,0 +1,140 @@
+//! Every way in which a request is refused, as a problem document (RFC 9457). One match, without
+//! a wildcard: a new error does not compile until somebody has decided what it is.
+
+use std::any::Any;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::decision::Decision;
+use crate::issue::{IdentityError, IssueError};
+use crate::name::NameError;
+use crate::store::{RecordError, StoreError};
+use crate::token::TokenError;
+use crate::wire::{PROBLEM, Problem};
+
+/// Why a request gets no answer but a problem.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("this needs a host identity, and the connection showed none; run psfca enroll on the host first")]
+    NoIdentity,
+    #[error("this can be done on the admin socket only")]
+    NotAnOperator,
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error("the name in the path is no DNS name: {0}")]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the body must be a PKCS#10 request of type application/pkcs10, or empty")]
+    MediaType,
+    #[error("the request cannot be read: {0}")]
+    Malformed(String),
+    #[error("the body is larger than this daemon accepts")]
+    TooLarge,
+    #[error("there is nothing at this path; GET /openapi.json says what there is")]
+    NoSuchPath,
+    #[error("this path does not take that method; GET /openapi.json says which it takes")]
+    NoSuchMethod,
+    #[error("the request took longer than this daemon allows")]
+    TooSlow,
+    #[error("the daemon failed on this request; its log says more")]
+    Internal,
+}
+
+impl Refusal {
+    /// Status, stable name, and the name for people.
+    fn describe(&self) -> (StatusCode, &'static str, &'static str) {
+        const UNAVAILABLE: (StatusCode, &str, &str) =
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The CA cannot do this just now");
+        const INTERNAL: (StatusCode, &str, &str) =
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The CA failed on this request");
+        match self {
+            Self::NoIdentity => (StatusCode::UNAUTHORIZED, "no-identity", "No host identity"),
+            Self::NotAnOperator => (StatusCode::FORBIDDEN, "not-an-operator", "For operators only"),
+            Self::Identity(error) | Self::Issue(IssueError::Identity(error)) => match error {
+                IdentityError::Expired { .. } => {
+                    (StatusCode::FORBIDDEN, "identity-expired", "The host's identity has expired")
+                }
+                IdentityError::Unknown(_) => (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled"),
+                IdentityError::Disabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
+            },
+            Self::Issue(error) => match error {
+                IssueError::Identity(_) | IssueError::Denied(_) => {
+                    (StatusCode::FORBIDDEN, "denied", "The declaration does not allow this")
+                }
+                IssueError::Key(_) => (StatusCode::BAD_REQUEST, "bad-key", "The key is not certified"),
+                IssueError::NoCaMadeKey { .. } => {
+                    (StatusCode::FORBIDDEN, "no-ca-made-key", "The host makes this key itself")
+                }
+                IssueError::Build(_) => (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "cannot-be-built",
+                    "The certificate cannot be built within the CA's own limits",
+                ),
+                IssueError::Record(error) => match error {
+                    RecordError::HostUnknown(_) => (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled"),
+                    RecordError::HostDisabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
+                    RecordError::TokenUnknown | RecordError::TokenExpired(_) | RecordError::TokenSpent => {
+                        (StatusCode::FORBIDDEN, "bad-token", "The token cannot be used")
+                    }
+                    RecordError::AlreadyEnrolled(_) => {
+                        (StatusCode::CONFLICT, "already-enrolled", "The host is enrolled already")
+                    }
+                    RecordError::DeclarationChanged | RecordError::Store(_) => UNAVAILABLE,
+                },
+                IssueError::Random(_) => UNAVAILABLE,
+                IssueError::Lint(_) | IssueError::Entry(_) | IssueError::Sign(_) => INTERNAL,
+            },
+            Self::Name(_) => (StatusCode::BAD_REQUEST, "bad-name", "Not a name"),
+            Self::Token(_) => (StatusCode::BAD_REQUEST, "bad-token", "The token cannot be used"),
+            Self::Store(_) => UNAVAILABLE,
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "Not a certificate request"),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "Nothing here"),
+            Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "Not this way"),
+            Self::TooSlow => UNAVAILABLE,
+            Self::Internal => INTERNAL,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, name, title) = self.describe();
+        let problem = Problem {
+            kind: format!("urn:psfca:problem:{name}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.to_string(),
+        };
+        let refused = Decision::Refused { reason: name, detail: problem.detail.clone() };
+        let mut response = (status, Json(problem)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response.extensions_mut().insert(refused);
+        response
+    }
+}
+
+pub(super) async fn no_such_path() -> Refusal {
+    Refusal::NoSuchPath
+}
+
+pub(super) async fn no_such_method() -> Refusal {
+    Refusal::NoSuchMethod
+}
+
+/// A panic is a bug; the request gets a problem and the daemon lives on.
+pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    tracing::error!("a request handler panicked; please report this with the lines above");
+    Refusal::Internal.into_response()
+}

@@ -1,0 +1,67 @@
+//! Who is at the other end of a connection.
+
+use std::net::SocketAddr;
+
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::clock::Timestamp;
+use crate::name::{DnsName, HostName};
+use crate::serial::Serial;
+
+/// A host as its client certificate names it. The chain was verified in the handshake; whether
+/// the host is enabled, and the certificate still valid, is asked at each request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostIdentity {
+    /// The host.
+    pub host: HostName,
+    /// The end of its identity.
+    pub not_after: Timestamp,
+    /// The serial of its identity, for the logs.
+    pub serial: Serial,
+}
+
+/// A client certificate that names no host of this CA.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the client certificate is no host identity of trust domain {trust_domain}")]
+pub struct NotAnIdentity {
+    trust_domain: DnsName,
+}
+
+impl HostIdentity {
+    /// Reads a verified client certificate: exactly one URI, `spiffe://TRUST-DOMAIN/host/HOST`,
+    /// and no other name.
+    ///
+    /// # Errors
+    /// [`NotAnIdentity`] for anything else.
+    pub fn from_certificate(der: &[u8], trust_domain: &DnsName) -> Result<Self, NotAnIdentity> {
+        let refuse = || NotAnIdentity { trust_domain: trust_domain.clone() };
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| refuse())?;
+        let names = certificate.subject_alternative_name().ok().flatten().ok_or_else(refuse)?;
+        let [GeneralName::URI(uri)] = &names.value.general_names[..] else { return Err(refuse()) };
+        let rest = uri.strip_prefix("spiffe://").and_then(|rest| rest.strip_prefix(trust_domain.as_str()));
+        let host = rest.and_then(|rest| rest.strip_prefix("/host/")).ok_or_else(refuse)?;
+        Ok(Self {
+            host: HostName::parse(host).map_err(|_| refuse())?,
+            not_after: Timestamp::from_unix(certificate.validity().not_after.timestamp()),
+            serial: Serial::from_octets(certificate.tbs_certificate.raw_serial()).map_err(|_| refuse())?,
+        })
+    }
+}
+
+/// The other end of a connection, put beside each of its requests by the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// Over TLS, with a host's identity or without any client certificate.
+    Network {
+        /// Where the connection comes from.
+        address: SocketAddr,
+        /// Who the client certificate names.
+        identity: Option<HostIdentity>,
+    },
+    /// Over the admin socket, which only operators can open.
+    Operator {
+        /// The process's user, as the kernel says.
+        uid: u32,
+    },
+}

@@ -1,0 +1,256 @@
+//! The only code that touches CA keys. It signs nothing but a recorded certificate (rule R1).
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use pkcs8::pkcs5::pbes2;
+use pkcs8::{LineEnding, PrivateKeyInfoRef};
+use rcgen::{PublicKeyData as _, SigningKey as _};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, UnparsedPublicKey};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use zeroize::Zeroizing;
+
+use super::certificate::CaCertificate;
+use super::csr::SubjectKey;
+use super::lint::Linted;
+use super::tbs::signature_algorithm;
+use crate::profile::KeyKind;
+use crate::random::{NoRandomness, Random};
+use crate::store::Recorded;
+
+/// DER of the AlgorithmIdentifier ecdsa-with-SHA256 (RFC 5758, section 3.2).
+const ECDSA_SHA256: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+/// DER of the AlgorithmIdentifier ecdsa-with-SHA384 (RFC 5758, section 3.2).
+const ECDSA_SHA384: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
+/// scrypt's work factor for a root key kept elsewhere: OpenSSL opens 2^14 and refuses 2^17.
+const SCRYPT_LOG_N: u8 = 14;
+/// A key file is a few hundred bytes.
+const MAX_KEY_FILE: u64 = 16 * 1024;
+
+/// Why a CA key cannot be used. Never says anything about the key itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others than its owner can read the file.
+    #[error("{path} has mode {mode:04o}; a CA key is for its owner alone: chmod 600 {path}")]
+    Mode {
+        /// Which file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Not a PKCS#8 key of a kind that signs here.
+    #[error("{0} holds no PKCS#8 key of kind ecdsa-p256 or ecdsa-p384")]
+    Unreadable(PathBuf),
+    /// The key belongs to another certificate.
+    #[error("{0} is not the key of the certificate beside it")]
+    Mismatch(PathBuf),
+    /// The system gave no key or no randomness.
+    #[error("no key could be made: the system gave no randomness")]
+    Generation,
+    /// The passphrase cannot be used.
+    #[error("the key could not be encrypted; is the passphrase empty?")]
+    Encryption,
+}
+
+impl From<NoRandomness> for KeyError {
+    fn from(_: NoRandomness) -> Self {
+        Self::Generation
+    }
+}
+
+/// Why a recorded certificate was not signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignError {
+    /// What was recorded is not what was linted.
+    #[error("the recorded certificate is not the one that was checked; nothing was signed; please report this")]
+    NotWhatWasRecorded,
+    /// The signature failed or does not verify: a fault in hardware or memory.
+    #[error("the signature does not verify; nothing was released; check this machine's hardware")]
+    Faulty,
+}
+
+/// A CA's private key.
+pub struct CaKey {
+    pair: rcgen::KeyPair,
+    kind: KeyKind,
+}
+
+impl fmt::Debug for CaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pair: _, kind } = self;
+        write!(f, "CaKey({kind}, ..)")
+    }
+}
+
+impl CaKey {
+    /// Makes a key of `kind` (ECDSA P-256 or P-384) with ring's system generator.
+    ///
+    /// # Errors
+    /// [`KeyError::Generation`].
+    pub fn generate(kind: KeyKind) -> Result<Self, KeyError> {
+        let algorithm = signature_algorithm(kind).map_err(|_| KeyError::Generation)?;
+        let pair = rcgen::KeyPair::generate_for(algorithm).map_err(|_| KeyError::Generation)?;
+        Ok(Self { pair, kind })
+    }
+
+    /// The public half, for the CA's own certificate.
+    #[must_use]
+    pub fn subject_key(&self) -> SubjectKey {
+        SubjectKey::of_ca(self.pair.subject_public_key_info(), self.kind)
+    }
+
+    /// Writes PKCS#8 PEM to a new file of mode 0600, durably.
+    ///
+    /// # Errors
+    /// [`KeyError::File`], also when the file exists.
+    pub fn store(&self, path: &Path) -> Result<(), KeyError> {
+        let der = Zeroizing::new(self.pair.serialize_der());
+        let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+        let text = Zeroizing::new(pem::encode_config(&pem::Pem::new("PRIVATE KEY", der.to_vec()), config));
+        write_new(path, text.as_bytes())
+    }
+
+    /// Writes PKCS#8 PEM, encrypted with `passphrase` (PBES2: scrypt and AES-256-CBC, RFC 7914 and
+    /// RFC 8018), to a new file of mode 0600, durably. `openssl pkcs8` opens it.
+    ///
+    /// # Errors
+    /// [`KeyError::File`], also when the file exists; [`KeyError::Encryption`].
+    pub fn store_encrypted(&self, path: &Path, passphrase: &str, random: &dyn Random) -> Result<(), KeyError> {
+        let (mut salt, mut iv) = ([0; 16], [0; 16]);
+        random.fill(&mut salt)?;
+        random.fill(&mut iv)?;
+        let scrypt = pkcs8::pkcs5::scrypt::Params::new(SCRYPT_LOG_N, 8, 1).map_err(|_| KeyError::Encryption)?;
+        let parameters =
+            pbes2::Parameters::generate_scrypt_aes256cbc(scrypt, &salt, iv).map_err(|_| KeyError::Encryption)?;
+        let der = Zeroizing::new(self.pair.serialize_der());
+        let info = PrivateKeyInfoRef::try_from(der.as_slice()).map_err(|_| KeyError::Encryption)?;
+        let encrypted = info.encrypt_with_params(parameters, passphrase).map_err(|_| KeyError::Encryption)?;
+        let text = encrypted.to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF).map_err(|_| KeyError::Encryption)?;
+        write_new(path, text.as_bytes())
+    }
+
+    /// Reads PKCS#8 PEM from a file that only its owner can read.
+    ///
+    /// # Errors
+    /// [`KeyError::File`], [`KeyError::Mode`], [`KeyError::Unreadable`].
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        let file = |source| KeyError::File { path: path.to_owned(), source };
+        let metadata = std::fs::metadata(path).map_err(file)?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Mode { path: path.to_owned(), mode });
+        }
+        if metadata.len() > MAX_KEY_FILE {
+            return Err(KeyError::Unreadable(path.to_owned()));
+        }
+        let text = Zeroizing::new(std::fs::read(path).map_err(file)?);
+        let unreadable = || KeyError::Unreadable(path.to_owned());
+        let block = pem::parse(text.as_slice()).map_err(|_| unreadable())?;
+        let der = Zeroizing::new(block.into_contents());
+        for kind in [KeyKind::EcdsaP256, KeyKind::EcdsaP384] {
+            let Ok(algorithm) = signature_algorithm(kind) else { continue };
+            let pkcs8 = PrivatePkcs8KeyDer::from(der.as_slice());
+            if let Ok(pair) = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, algorithm) {
+                return Ok(Self { pair, kind });
+            }
+        }
+        Err(unreadable())
+    }
+}
+
+/// A CA that can sign: its certificate and the key that belongs to it.
+#[derive(Debug)]
+pub struct Authority {
+    certificate: CaCertificate,
+    key: CaKey,
+}
+
+/// A certificate that was recorded, signed, and whose signature was verified.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The certificate.
+    pub der: Vec<u8>,
+    /// The signature alone, to lie beside the ledger entry.
+    pub signature: Vec<u8>,
+}
+
+impl Authority {
+    /// Joins a certificate and its key, read from `path`.
+    ///
+    /// # Errors
+    /// What [`CaKey::load`] says, and [`KeyError::Mismatch`].
+    pub fn load(certificate: CaCertificate, path: &Path) -> Result<Self, KeyError> {
+        let key = CaKey::load(path)?;
+        if key.subject_key().spki() != certificate.spki() {
+            return Err(KeyError::Mismatch(path.to_owned()));
+        }
+        Ok(Self { certificate, key })
+    }
+
+    /// The CA's certificate.
+    #[must_use]
+    pub const fn certificate(&self) -> &CaCertificate {
+        &self.certificate
+    }
+
+    /// Signs exactly the recorded bytes and verifies the signature with the CA's public key.
+    ///
+    /// # Errors
+    /// [`SignError`]; nothing leaves this function then.
+    pub fn sign(&self, recorded: &Recorded, linted: &Linted) -> Result<Signed, SignError> {
+        sign(&self.key, recorded, linted)
+    }
+}
+
+/// Signs a recorded certificate with a key that has no certificate yet: a root's own, and what a
+/// root signs while `init` runs.
+///
+/// # Errors
+/// [`SignError`]; nothing leaves this function then.
+pub fn sign(key: &CaKey, recorded: &Recorded, linted: &Linted) -> Result<Signed, SignError> {
+    if recorded.tbs() != &**linted.bytes() {
+        return Err(SignError::NotWhatWasRecorded);
+    }
+    let signature = key.pair.sign(recorded.tbs()).map_err(|_| SignError::Faulty)?;
+    let algorithm: &dyn ring::signature::VerificationAlgorithm = match key.kind {
+        KeyKind::EcdsaP256 => &ECDSA_P256_SHA256_ASN1,
+        _ => &ECDSA_P384_SHA384_ASN1,
+    };
+    UnparsedPublicKey::new(algorithm, key.pair.der_bytes())
+        .verify(recorded.tbs(), &signature)
+        .map_err(|_| SignError::Faulty)?;
+    Ok(Signed { der: assemble(recorded.tbs(), &signature, key.kind), signature })
+}
+
+/// Joins recorded bytes and a stored signature into the certificate (RFC 5280, section 4.1).
+#[must_use]
+pub fn assemble(tbs: &[u8], signature: &[u8], issuer_key: KeyKind) -> Vec<u8> {
+    let algorithm = if issuer_key == KeyKind::EcdsaP256 { ECDSA_SHA256 } else { ECDSA_SHA384 };
+    yasna::construct_der(|writer| {
+        writer.write_sequence(|writer| {
+            writer.next().write_der(tbs);
+            writer.next().write_der(algorithm);
+            writer.next().write_bitvec_bytes(signature, signature.len() * 8);
+        });
+    })
+}
+
+fn write_new(path: &Path, text: &[u8]) -> Result<(), KeyError> {
+    let file = |source| KeyError::File { path: path.to_owned(), source };
+    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(file)?;
+    out.write_all(text).and_then(|()| out.sync_all()).map_err(file)
+}

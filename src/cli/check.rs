@@ -1,0 +1,149 @@
+//! What `psfca check` prints.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::declaration::{Declaration, Service};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::digest::Digest;
+use crate::grant::Place;
+use crate::name::{DnsName, HostName, RoleName};
+use crate::policy;
+use crate::profile::{KeyKind, Usages};
+
+/// Most hosts that one line of the table names.
+const MAX_HOSTS: usize = 4;
+
+/// One message, for programs.
+#[derive(Debug, Serialize)]
+pub struct Message<'a> {
+    severity: String,
+    file: &'a str,
+    line: u32,
+    column: u32,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
+}
+
+impl<'a> From<&'a Diagnostic> for Message<'a> {
+    fn from(from: &'a Diagnostic) -> Self {
+        let (line, column) = from.file.line_column(from.span.start);
+        Self {
+            severity: from.severity.to_string(),
+            file: from.file.path(),
+            line,
+            column,
+            message: &from.message,
+            help: from.help.as_deref(),
+        }
+    }
+}
+
+/// One declared name, for programs.
+#[derive(Debug, Serialize)]
+struct Name<'a> {
+    name: &'a DnsName,
+    place: &'a Place,
+    aliases: &'a [DnsName],
+    ip: &'a [IpAddr],
+    usages: Usages,
+    lifetime_seconds: u64,
+    key: KeyKind,
+    ca_made_key: bool,
+    roles: Vec<&'a RoleName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hosts: Option<Vec<&'a HostName>>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    declaration: Option<Digest>,
+    names: Vec<Name<'a>>,
+    messages: Vec<Message<'a>>,
+}
+
+/// The whole result as one JSON object with a line break; `declaration` is absent when it has mistakes.
+///
+/// # Errors
+/// None that can happen with these types; `serde_json` cannot promise it.
+pub fn json(
+    declaration: Option<&Declaration>,
+    hosts: Option<&[HostName]>,
+    messages: &Diagnostics,
+) -> serde_json::Result<String> {
+    let services = declaration.into_iter().flat_map(Declaration::services);
+    let names = services.map(|service| Name {
+        name: &service.name,
+        place: &service.place,
+        aliases: &service.terms.aliases,
+        ip: &service.terms.ip,
+        usages: service.terms.usages,
+        lifetime_seconds: service.terms.lifetime.as_duration().as_secs(),
+        key: service.terms.key,
+        ca_made_key: service.terms.ca_made_key,
+        roles: service.roles.iter().map(|listed| &listed.name).collect(),
+        hosts: declaration.zip(hosts).map(|(declaration, hosts)| policy::hosts_of(declaration, service, hosts)),
+    });
+    let report = Report {
+        ok: declaration.is_some(),
+        declaration: declaration.map(Declaration::digest),
+        names: names.collect(),
+        messages: messages.iter().map(Message::from).collect(),
+    };
+    Ok(serde_json::to_string_pretty(&report)? + "\n")
+}
+
+/// Who gets what, as a table with one line per name, and the counts below it.
+#[must_use]
+pub fn table(declaration: &Declaration, hosts: Option<&[HostName]>, messages: &Diagnostics) -> String {
+    let mut rows = vec![["NAME", "LIFETIME", "ROLES", "HOSTS"].map(str::to_owned)];
+    for service in declaration.services() {
+        rows.push(row(declaration, service, hosts));
+    }
+    let columns = if hosts.is_some() { 4 } else { 3 };
+    let mut out = align(&rows, columns);
+    out.push('\n');
+    out.push_str(&summary(declaration, hosts, messages));
+    out
+}
+
+fn row(declaration: &Declaration, service: &Service, hosts: Option<&[HostName]>) -> [String; 4] {
+    let roles: Vec<_> = service.roles.iter().map(|listed| listed.name.as_str()).collect();
+    let hosts = policy::hosts_of(declaration, service, hosts.unwrap_or_default());
+    let mut shown: Vec<_> = hosts.iter().take(MAX_HOSTS).map(|host| host.as_str().to_owned()).collect();
+    if hosts.len() > MAX_HOSTS {
+        shown.push(format!("{} more", hosts.len() - MAX_HOSTS));
+    }
+    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    [service.name.to_string(), service.terms.lifetime.to_string(), or_dash(roles.join(", ")), or_dash(shown.join(", "))]
+}
+
+fn align(rows: &[[String; 4]], columns: usize) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn summary(declaration: &Declaration, hosts: Option<&[HostName]>, messages: &Diagnostics) -> String {
+    let hosts = hosts.map_or_else(
+        || "no hosts known (name them with --hosts FILE)".to_owned(),
+        |hosts| counted(hosts.len(), "host"),
+    );
+    let (names, roles) = (declaration.services().len(), declaration.roles().len());
+    let warnings = counted(messages.count(Severity::Warning), "warning");
+    format!("{}, {}, {hosts}; no mistakes, {warnings}\n", counted(names, "name"), counted(roles, "role"))
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}

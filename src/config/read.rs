@@ -1,0 +1,316 @@
+//! From the YAML tree of `ca.yaml` to [`CaConfig`].
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{CaConfig, CaKeyKind, CaName, Limits};
+use crate::diagnostic::{Diagnostics, SourceFile};
+use crate::name::DnsName;
+use crate::profile::{Lifetime, SHORTEST_LIFETIME, SubjectFields};
+use crate::token::{ServerAddress, ServerName};
+use crate::yaml::reader::{Fields, Reader};
+use crate::yaml::{self, Node};
+
+const KEYS: [&str; 14] = [
+    "name",
+    "cert_opts",
+    "trust_domain",
+    "ca_key",
+    "declaration",
+    "listen",
+    "server_names",
+    "address",
+    "state",
+    "trust_bundle",
+    "admin_socket",
+    "admin_group",
+    "max_days",
+    "limits",
+];
+/// Most files in a declaration.
+const MAX_FILES: usize = 1_000;
+/// Most names on the daemon's own certificate.
+const MAX_SERVER_NAMES: usize = 100;
+/// Lifetime ceiling when `ca.yaml` names none.
+const DEFAULT_MAX_DAYS: u64 = 90;
+/// Highest ceiling: well inside the three years of an issuing CA (rule R5).
+const HIGHEST_MAX_DAYS: f64 = 825.0;
+
+pub(super) fn config(file: &SourceFile) -> Result<(CaConfig, Diagnostics), Diagnostics> {
+    let mut out = Diagnostics::new();
+    let Some(root) = yaml::parse(file, &mut out) else { return Err(out) };
+    let mut reader = Reader { file, out: &mut out };
+    let fields = reader.fields(&root, "ca.yaml", &KEYS);
+    let config = read(&mut reader, &root, fields);
+    out.finish(config)
+}
+
+fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaConfig> {
+    // Each part is read before any `?`, so that one mistake hides no other.
+    let name = required(reader, root, fields, "name", "write for example: name: PSF_CA")
+        .and_then(|node| reader.parsed(node, "name", "write for example: name: PSF_CA", CaName::parse));
+    let subject = fields.get("cert_opts").map(|node| subject(reader, node)).unwrap_or_default();
+    let server_names = server_names(reader, root, fields);
+    let trust_domain = trust_domain(reader, root, fields, server_names.as_deref());
+    let declaration = declaration(reader, root, fields);
+    let listen = fields.get("listen").map_or(Some(SocketAddr::from(([0, 0, 0, 0], 8443))), |node| {
+        reader.parsed(node, "listen", "write an IP address and a port, such as 0.0.0.0:8443 or [::]:8443", |text| {
+            text.parse::<SocketAddr>()
+        })
+    });
+    let address = fields.get("address").and_then(|node| {
+        reader.parsed(node, "address", "write what hosts connect to, such as ca.psf.io:8443", ServerAddress::parse)
+    });
+    report_unverifiable_address(reader, fields, address.as_ref(), server_names.as_deref());
+    let paths = paths(reader, fields, name.as_ref());
+    let admin_group =
+        fields.get("admin_group").and_then(|node| reader.parsed(node, "admin_group", "name a Unix group", group_name));
+    let max_lifetime = max_lifetime(reader, fields);
+    let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
+    let ca_key = fields.get("ca_key").map_or(CaKeyKind::default(), |node| ca_key(reader, node));
+    Some(CaConfig {
+        name: name?,
+        subject,
+        trust_domain: trust_domain?,
+        ca_key,
+        declaration: declaration?,
+        listen: listen?,
+        server_names: server_names?,
+        address,
+        state_dir: paths.state,
+        trust_bundle: paths.trust_bundle,
+        admin_socket: paths.admin_socket,
+        admin_group,
+        max_lifetime: max_lifetime?,
+        limits,
+    })
+}
+
+fn required<'n>(reader: &mut Reader<'_>, root: &Node, fields: Fields<'n>, key: &str, help: &str) -> Option<&'n Node> {
+    let node = fields.get(key);
+    if node.is_none() {
+        reader.error(&(root.span.start..root.span.start), format!("the key {key:?} is missing"), help);
+    }
+    node
+}
+
+fn ca_key(reader: &mut Reader<'_>, node: &Node) -> CaKeyKind {
+    let kinds = [CaKeyKind::EcdsaP256, CaKeyKind::EcdsaP384];
+    let read = reader.parsed(node, "ca_key", "it may be ecdsa-p256 or ecdsa-p384", |text| {
+        kinds.into_iter().find(|kind| kind.as_str() == text).ok_or("the CA makes no such keys for itself")
+    });
+    read.unwrap_or_default()
+}
+
+fn group_name(text: &str) -> Result<String, &'static str> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let fits = (1..=32).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('-');
+    fits.then(|| text.to_owned()).ok_or("that is not the name of a Unix group")
+}
+
+fn subject(reader: &mut Reader<'_>, node: &Node) -> SubjectFields {
+    const KNOWN: [&str; 7] = ["C", "ST", "L", "O", "OU", "emailAddress", "CN"];
+    let fields = reader.fields(node, "cert_opts", &KNOWN);
+    if let Some(node) = fields.get("CN") {
+        reader.error(
+            &node.span,
+            "cert_opts cannot have CN: the common name is the CA's name",
+            "remove CN and set the key \"name\"",
+        );
+    }
+    let mut part = |key: &str, most: usize| {
+        let node = fields.get(key)?;
+        reader.parsed(node, key, "shorten or correct it", |text| subject_part(text, most))
+    };
+    let parts = SubjectFields {
+        country: part("C", 2),
+        state: part("ST", 128),
+        locality: part("L", 128),
+        organization: part("O", 64),
+        organizational_unit: part("OU", 64),
+        email: part("emailAddress", 255),
+    };
+    if let (Some(country), Some(node)) = (&parts.country, fields.get("C"))
+        && (country.len() != 2 || !country.bytes().all(|b| b.is_ascii_uppercase()))
+    {
+        reader.error(&node.span, format!("{country:?} is not a country code"), "write two capital letters, such as US");
+    }
+    if let (Some(email), Some(node)) = (&parts.email, fields.get("emailAddress"))
+        && !is_email(email)
+    {
+        reader.error(&node.span, format!("{email:?} is not an e-mail address"), "write LOCAL@DOMAIN in ASCII");
+    }
+    parts
+}
+
+/// The bounds are those of RFC 5280, appendix A.1.
+fn subject_part(text: &str, most: usize) -> Result<String, String> {
+    let length = text.chars().count();
+    if length > most {
+        return Err(format!("it has {length} characters; {most} is the most (RFC 5280)"));
+    }
+    if text.chars().any(char::is_control) || text.trim() != text {
+        return Err("it begins or ends with white space, or holds a control character".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn is_email(text: &str) -> bool {
+    let Some((local, domain)) = text.split_once('@') else { return false };
+    let local_fits =
+        !local.is_empty() && local.bytes().all(|b| b.is_ascii_graphic() && !b"()<>[]:;,\\\"@".contains(&b));
+    local_fits && DnsName::parse(&domain.to_ascii_lowercase()).is_ok()
+}
+
+fn server_names(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<Vec<ServerName>> {
+    const HELP: &str = "list the DNS names or IP addresses by which hosts reach this CA, such as ca.psf.io";
+    let node = required(reader, root, fields, "server_names", HELP)?;
+    let items = reader.list_or_one(node, "server_names");
+    if items.is_empty() || items.len() > MAX_SERVER_NAMES {
+        reader.error(
+            &node.span,
+            format!("server_names has {} entries; it may have 1 to {MAX_SERVER_NAMES}", items.len()),
+            HELP,
+        );
+    }
+    let mut seen = HashSet::new();
+    let mut names = Vec::new();
+    for item in items {
+        let read = reader.parsed(item, "a server name", HELP, |text| {
+            ServerName::parse(text).ok_or("it is neither a DNS name in lower case nor an IP address")
+        });
+        if let Some(name) = read {
+            if seen.insert(name.to_string()) {
+                names.push(name);
+            } else {
+                reader.warning(&item.span, format!("{name} is listed twice"), "remove one of the two");
+            }
+        }
+    }
+    (!names.is_empty()).then_some(names)
+}
+
+/// Hosts verify the daemon's certificate by the name in the address, and it carries the server names.
+fn report_unverifiable_address(
+    reader: &mut Reader<'_>,
+    fields: Fields<'_>,
+    address: Option<&ServerAddress>,
+    server_names: Option<&[ServerName]>,
+) {
+    if let (Some(node), Some(address), Some(names)) = (fields.get("address"), address, server_names)
+        && !names.contains(&address.name)
+    {
+        let message = format!("address is {address}, but {} is not among the server_names", address.name);
+        reader.error(&node.span, message, "add it to server_names, or hosts could not verify whom they reached");
+    }
+}
+
+fn trust_domain(
+    reader: &mut Reader<'_>,
+    root: &Node,
+    fields: Fields<'_>,
+    server_names: Option<&[ServerName]>,
+) -> Option<DnsName> {
+    const HELP: &str = "write the domain that host identities belong to, such as psf.io";
+    if let Some(node) = fields.get("trust_domain") {
+        return reader.parsed(node, "trust_domain", HELP, DnsName::parse);
+    }
+    let first = server_names?.iter().find_map(|name| match name {
+        ServerName::Dns(name) => Some(name.as_str()),
+        ServerName::Ip(_) => None,
+    });
+    let Some(first) = first else {
+        let span = root.span.start..root.span.start;
+        reader.error(
+            &span,
+            "the key \"trust_domain\" is missing, and no server name is a DNS name to take it from",
+            HELP,
+        );
+        return None;
+    };
+    let labels: Vec<_> = first.rsplitn(3, '.').take(2).collect();
+    let domain: Vec<_> = labels.into_iter().rev().collect();
+    DnsName::parse(&domain.join(".")).ok()
+}
+
+fn declaration(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<Vec<PathBuf>> {
+    const HELP: &str = "list the files with tls.gen_certs and roles, such as [tls.yaml, roles.yaml]";
+    let node = required(reader, root, fields, "declaration", HELP)?;
+    let items = reader.list_or_one(node, "declaration");
+    if items.is_empty() || items.len() > MAX_FILES {
+        reader.error(&node.span, format!("declaration has {} files; it may have 1 to {MAX_FILES}", items.len()), HELP);
+    }
+    let mut paths = Vec::new();
+    for item in items {
+        if let Some(path) = path(reader, item, "a declaration file") {
+            if paths.contains(&path) {
+                reader.error(&item.span, format!("{} is listed twice", path.display()), "remove one of the two");
+            }
+            paths.push(path);
+        }
+    }
+    (!paths.is_empty()).then_some(paths)
+}
+
+/// Relative paths lie beside `ca.yaml`, wherever the daemon was started.
+fn path(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<PathBuf> {
+    let directory = Path::new(reader.file.path()).parent().unwrap_or(Path::new("")).to_owned();
+    reader.parsed(node, what, "write a path, absolute or relative to the directory of ca.yaml", |text| {
+        if text.contains('\0') { Err("a path holds no NUL") } else { Ok(directory.join(text)) }
+    })
+}
+
+struct Paths {
+    state: PathBuf,
+    trust_bundle: PathBuf,
+    admin_socket: PathBuf,
+}
+
+fn paths(reader: &mut Reader<'_>, fields: Fields<'_>, name: Option<&CaName>) -> Paths {
+    let mut given = |key: &str| fields.get(key).and_then(|node| path(reader, node, key));
+    let state = given("state").unwrap_or_else(|| PathBuf::from("/var/lib/psfca"));
+    let file = format!("{}.pem", name.map_or("CA", CaName::as_str));
+    let trust_bundle = given("trust_bundle").unwrap_or_else(|| state.join(file));
+    let admin_socket = given("admin_socket").unwrap_or_else(|| PathBuf::from("/run/psfca/admin.sock"));
+    Paths { state, trust_bundle, admin_socket }
+}
+
+fn max_lifetime(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<Lifetime> {
+    let Some(node) = fields.get("max_days") else {
+        return Lifetime::new(Duration::from_secs(DEFAULT_MAX_DAYS * 86_400));
+    };
+    let days = reader.decimal(node, "max_days")?;
+    let lifetime = (days <= HIGHEST_MAX_DAYS).then(|| Duration::from_secs_f64((days * 86_400.0).round()));
+    let lifetime = lifetime.and_then(Lifetime::new);
+    if lifetime.is_none() {
+        let least = SHORTEST_LIFETIME.as_secs() / 3_600;
+        reader.error(
+            &node.span,
+            format!("max_days cannot be {days}"),
+            format!("it may be {least} hours (0.0834) to {HIGHEST_MAX_DAYS} days"),
+        );
+    }
+    lifetime
+}
+
+fn limits(reader: &mut Reader<'_>, node: &Node) -> Limits {
+    const KNOWN: [&str; 5] = ["connections", "body_kib", "handshake_seconds", "header_seconds", "request_seconds"];
+    let fields = reader.fields(node, "limits", &KNOWN);
+    let mut number =
+        |key: &str, range: RangeInclusive<u64>| fields.get(key).and_then(|node| reader.integer(node, key, range));
+    let default = Limits::default();
+    let size = |given: Option<u64>, unit: usize, default: usize| {
+        given.and_then(|n| usize::try_from(n).ok()).map_or(default, |n| n * unit)
+    };
+    Limits {
+        connections: size(number("connections", 1..=100_000), 1, default.connections),
+        // A request for an RSA-8192 key has 3 KiB; below that nothing would work.
+        body_bytes: size(number("body_kib", 4..=1_024), 1_024, default.body_bytes),
+        handshake: number("handshake_seconds", 1..=300).map_or(default.handshake, Duration::from_secs),
+        header: number("header_seconds", 1..=300).map_or(default.header, Duration::from_secs),
+        request: number("request_seconds", 1..=600).map_or(default.request, Duration::from_secs),
+    }
+}

@@ -1,0 +1,277 @@
+//! The order of operations by which a certificate comes to be. `docs/architecture.md` has the
+//! same numbers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ca::authorities::Authorities;
+use crate::ca::certificate::certificate_pem;
+use crate::ca::csr::{CsrError, MadeKey, SubjectKey};
+use crate::ca::identity::HostIdentity;
+use crate::ca::lint::{self, LintError};
+use crate::ca::signer::SignError;
+use crate::ca::tbs::{self, TbsError};
+use crate::clock::{Clock, Timestamp};
+use crate::grant::Grant;
+use crate::in_force::DeclarationSlot;
+use crate::ledger::{CertificateRecord, EntryError};
+use crate::name::{DnsName, HostName};
+use crate::policy::{Denial, Verdict, judge};
+use crate::profile::SubjectFields;
+use crate::random::{NoRandomness, Random};
+use crate::serial::Serial;
+use crate::store::{Condition, Draft, RecordError, Store};
+
+/// How often a request is judged again because the declaration changed under it.
+const JUDGEMENTS: u32 = 3;
+
+/// The CA as the spine needs it.
+pub struct CertificateAuthority {
+    /// Certificates and keys.
+    pub authorities: Authorities,
+    /// The ledger.
+    pub store: Arc<Store>,
+    /// `cert_opts`, for the subjects of leaves.
+    pub subject: SubjectFields,
+    /// The trust domain of host identities.
+    pub trust_domain: DnsName,
+    /// The declaration in force.
+    pub declaration: DeclarationSlot,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness, for serials and tokens.
+    pub random: Arc<dyn Random>,
+}
+
+/// Where the subject's key comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum KeySource<'a> {
+    /// A PKCS#10 request, PEM or DER.
+    Request(&'a [u8]),
+    /// A key that was taken out of its request, and so verified, already.
+    Verified(&'a SubjectKey),
+    /// The CA makes the key, where the grant allows it.
+    MadeHere,
+}
+
+/// Why a host that shows an identity is not served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// Past its end.
+    #[error("the identity of {host} expired at {end}; enrol the host again with a token that replaces it")]
+    Expired {
+        /// The host.
+        host: HostName,
+        /// The end of its identity.
+        end: Timestamp,
+    },
+    /// Not enrolled, or removed.
+    #[error("{0} is not enrolled")]
+    Unknown(HostName),
+    /// Switched off by an operator.
+    #[error("{0} is disabled")]
+    Disabled(HostName),
+}
+
+/// Why no certificate was issued.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IssueError {
+    /// Step 1: who asks is not served.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Step 2: the declaration does not allow it.
+    #[error("{0}")]
+    Denied(Denial),
+    /// Step 3: the key is not certified.
+    #[error(transparent)]
+    Key(#[from] CsrError),
+    /// Step 3: the declaration does not let the CA make the key.
+    #[error("{name} has no ca_made_key: true in the declaration, so the host makes the key and sends a request")]
+    NoCaMadeKey {
+        /// The name.
+        name: String,
+    },
+    /// Step 4: the certificate cannot be built.
+    #[error(transparent)]
+    Build(#[from] TbsError),
+    /// Step 4: no serial number.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// Step 5: the certificate is not what was granted.
+    #[error(transparent)]
+    Lint(#[from] LintError),
+    /// Step 6: the entry is too large.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// Step 6: the certificate was not recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Step 7: the certificate was not signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+/// A certificate that may leave: recorded, signed, verified.
+#[must_use]
+#[derive(Debug)]
+pub struct Issued {
+    /// The leaf and the CA certificates a client needs between it and its anchor, PEM.
+    pub chain_pem: String,
+    /// The leaf, DER.
+    pub leaf: Vec<u8>,
+    /// The leaf's serial number.
+    pub serial: Serial,
+    /// The index of its ledger entry.
+    pub index: u64,
+    /// Its last moment.
+    pub not_after: Timestamp,
+    /// When to come again: at half of its life.
+    pub renew_after: Timestamp,
+    /// The private key, where the CA made it.
+    pub made_key: Option<MadeKey>,
+}
+
+/// The daemon's own certificate, for its TLS listener.
+#[must_use]
+#[derive(Debug)]
+pub struct DaemonCertificate {
+    /// Leaf, issuing CA and root, DER.
+    pub chain: Vec<Vec<u8>>,
+    /// The leaf's key.
+    pub key: MadeKey,
+    /// When to make the next.
+    pub renew_after: Timestamp,
+}
+
+impl CertificateAuthority {
+    /// Step 1 of every request with an identity: the connection has proven the host; whether the
+    /// identity is still valid and the host enabled is asked each time.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub fn admit<'a>(&self, identity: &'a HostIdentity) -> Result<&'a HostName, IdentityError> {
+        let host = &identity.host;
+        if self.clock.now() > identity.not_after {
+            return Err(IdentityError::Expired { host: host.clone(), end: identity.not_after });
+        }
+        match self.store.host(host) {
+            None => Err(IdentityError::Unknown(host.clone())),
+            Some(found) if !found.enabled => Err(IdentityError::Disabled(host.clone())),
+            Some(_) => Ok(host),
+        }
+    }
+
+    /// Issues `name` to the host of `identity`, if the declaration in force says so.
+    ///
+    /// # Errors
+    /// [`IssueError`]; no certificate exists then, though an entry may.
+    pub async fn issue(
+        &self,
+        identity: &HostIdentity,
+        name: &DnsName,
+        key: KeySource<'_>,
+    ) -> Result<Issued, IssueError> {
+        let mut judgements = 0;
+        loop {
+            // 1. The connection proves the host; the request never says who is asking.
+            let host = self.admit(identity)?;
+
+            // 2. Judge against the declaration now in force, at first issue and at every renewal.
+            let in_force = self.declaration.current();
+            let grant = match judge(&in_force.declaration, host, name) {
+                Verdict::Granted(grant) => grant,
+                Verdict::Denied(denial) => return Err(IssueError::Denied(denial)),
+            };
+            let condition = Condition::Service { host: host.clone(), declaration: in_force.declaration.digest() };
+
+            // 3 to 8. A declaration that came in force meanwhile means: judge again.
+            judgements += 1;
+            match self.certify(&grant, key, condition).await {
+                Err(IssueError::Record(RecordError::DeclarationChanged)) if judgements < JUDGEMENTS => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Issues the daemon's own certificate. Its chain ends with the root, so that a host that comes
+    /// with a token can find the root whose fingerprint the token names.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    pub async fn certify_daemon(&self, grant: &Grant) -> Result<DaemonCertificate, IssueError> {
+        let issued = self.certify(grant, KeySource::MadeHere, Condition::Always).await?;
+        let key = issued.made_key.ok_or_else(|| IssueError::NoCaMadeKey { name: grant.name().to_owned() })?;
+        let issuing = self.authorities.issuer(grant.kind()).certificate().der().to_vec();
+        let root = self.authorities.root().der().to_vec();
+        Ok(DaemonCertificate { chain: vec![issued.leaf, issuing, root], key, renew_after: issued.renew_after })
+    }
+
+    /// Steps 3 to 8, for any grant; identities and the daemon's own certificate join here.
+    ///
+    /// # Errors
+    /// [`IssueError`]; no certificate exists then, though an entry may.
+    pub(crate) async fn certify(
+        &self,
+        grant: &Grant,
+        key: KeySource<'_>,
+        condition: Condition,
+    ) -> Result<Issued, IssueError> {
+        // 3. The public key: from a request after proof of possession, or made here if allowed.
+        let (key, made_key) = match key {
+            KeySource::Request(body) => (SubjectKey::from_request(body, grant.key())?, None),
+            KeySource::Verified(key) => (key.clone(), None),
+            KeySource::MadeHere if grant.ca_made_key() => {
+                let (key, made) = SubjectKey::generate(grant.key())?;
+                (key, Some(made))
+            }
+            KeySource::MadeHere => return Err(IssueError::NoCaMadeKey { name: grant.name().to_owned() }),
+        };
+
+        // 4. Build the to-be-signed bytes; everything but the key comes from the grant.
+        let now = self.clock.now();
+        let issuer = self.authorities.issuer(grant.kind());
+        let serial = Serial::generate(now, &*self.random)?;
+        let tbs = tbs::leaf(grant, &self.subject, &key, issuer.certificate(), serial, now)?;
+
+        // 5. Read them back with another parser and compare with the grant.
+        let linted = lint::leaf(tbs, grant, &key, issuer.certificate())?;
+
+        // 6. Append to the ledger, durably, if the condition still holds inside the append.
+        let record = CertificateRecord {
+            kind: grant.kind(),
+            serial: linted.serial().clone(),
+            name: grant.name().to_owned(),
+            host: grant.host().cloned(),
+            not_before: linted.not_before(),
+            not_after: linted.not_after(),
+            key_sha256: key.sha256(),
+            ca_made_key: made_key.is_some(),
+            tbs_sha256: linted.sha256(),
+            rule: grant.rule().clone(),
+        };
+        let draft = Draft::new(now, record, Arc::clone(linted.bytes()), condition)?;
+        let recorded = self.store.record(draft).await?;
+
+        // 7. Sign exactly what was recorded, and verify the signature.
+        let signed = issuer.sign(&recorded, &linted)?;
+
+        // 8. Answer; the signature goes beside the entry with the next batch.
+        self.store.release(&recorded, signed.signature);
+        let chain_pem = certificate_pem(&signed.der) + &issuer.certificate().pem();
+        Ok(Issued {
+            chain_pem,
+            leaf: signed.der,
+            serial: linted.serial().clone(),
+            index: recorded.index(),
+            not_after: linted.not_after(),
+            renew_after: half_life(now, grant.lifetime().as_duration()),
+            made_key,
+        })
+    }
+}
+
+fn half_life(from: Timestamp, lifetime: Duration) -> Timestamp {
+    from.plus(lifetime / 2)
+}

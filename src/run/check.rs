@@ -1,0 +1,125 @@
+//! `psfca check`: every mistake with its place, then who gets what.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::declaration_files::{ReadError, read_config, read_declaration, read_declaration_files, read_set};
+use crate::cli::{self, Check};
+use crate::declaration::{Declaration, Rules};
+use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile};
+use crate::name::HostName;
+use crate::policy;
+
+/// Checks what `args` name. `enrolled` are the hosts that the daemon knows, when it could be asked;
+/// `--hosts` goes before them.
+///
+/// # Errors
+/// Files that cannot be read, and output that cannot be written. Mistakes in the files are no error
+/// here but the exit code 1.
+pub(super) fn run(args: &Check, enrolled: Option<Vec<HostName>>) -> anyhow::Result<ExitCode> {
+    match read(args, enrolled) {
+        Ok(Checked { declaration, hosts, messages }) => {
+            let hosts = hosts.as_deref();
+            if args.json {
+                write_out(&cli::check::json(Some(&declaration), hosts, &messages)?)?;
+            } else {
+                show(&messages)?;
+                write_out(&cli::check::table(&declaration, hosts, &messages))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(ReadError::Mistakes(messages)) => {
+            if args.json {
+                write_out(&cli::check::json(None, None, &messages)?)?;
+            } else {
+                show(&messages)?;
+            }
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error @ ReadError::Files(_)) => Err(error.into()),
+    }
+}
+
+struct Checked {
+    declaration: Declaration,
+    hosts: Option<Vec<HostName>>,
+    messages: Diagnostics,
+}
+
+fn read(args: &Check, enrolled: Option<Vec<HostName>>) -> Result<Checked, ReadError> {
+    let mut messages = Diagnostics::new();
+    let (declaration, files, more) = if args.files.is_empty() {
+        let (config, notes) = read_config(&args.config.config)?;
+        messages.append(notes);
+        read_declaration(&config)?
+    } else {
+        read_declaration_files(&args.files, &Rules::default())?
+    };
+    messages.append(more);
+    let hosts = match &args.hosts {
+        Some(path) => Some(read_hosts(path)?),
+        None => enrolled,
+    };
+    if let Some(hosts) = &hosts {
+        report_unreachable(&declaration, &files, hosts, &mut messages);
+    }
+    Ok(Checked { declaration, hosts, messages })
+}
+
+/// One host name per line; empty lines and what follows a `#` are skipped.
+fn read_hosts(path: &Path) -> Result<Vec<HostName>, ReadError> {
+    let files = read_set(&[path.to_owned()])?;
+    let mut mistakes = Diagnostics::new();
+    let mut hosts = BTreeSet::new();
+    for file in &files {
+        let mut start = 0;
+        for line in file.text().split_inclusive('\n') {
+            let text = line.split('#').next().unwrap_or_default();
+            let at = start + text.len() - text.trim_start().len();
+            start += line.len();
+            let text = text.trim();
+            match HostName::parse(text) {
+                _ if text.is_empty() => {}
+                Ok(host) => {
+                    hosts.insert(host);
+                }
+                Err(error) => mistakes.push(
+                    Diagnostic::error(file, at..at + text.len(), format!("{text:?} is no host name: {error}"))
+                        .help("write one host name per line"),
+                ),
+            }
+        }
+    }
+    if mistakes.is_empty() { Ok(hosts.into_iter().collect()) } else { Err(ReadError::Mistakes(mistakes)) }
+}
+
+fn report_unreachable(declaration: &Declaration, files: &[SourceFile], hosts: &[HostName], messages: &mut Diagnostics) {
+    for service in declaration.services() {
+        // That a name lists no roles at all has been reported without any hosts.
+        if service.roles.is_empty() || !policy::hosts_of(declaration, service, hosts).is_empty() {
+            continue;
+        }
+        if let Some(file) = files.iter().find(|file| file.path() == &*service.place.file) {
+            let message = format!("none of the known hosts can get {}", service.name);
+            let help = "no host has a role that it lists; look at the patterns, or remove the name";
+            messages.push(Diagnostic::warning(file, file.line_span(service.place.line), message).help(help));
+        }
+    }
+}
+
+/// Messages go to standard error, in colour only on a terminal.
+pub(super) fn show(messages: &Diagnostics) -> std::io::Result<()> {
+    let mut stderr = std::io::stderr().lock();
+    let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    stderr.write_all(messages.render(colour).as_bytes())?;
+    if !messages.is_empty() {
+        stderr.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_out(text: &str) -> std::io::Result<()> {
+    std::io::stdout().lock().write_all(text.as_bytes())
+}

@@ -1,0 +1,87 @@
+//! `psfca init`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use zeroize::Zeroizing;
+
+use crate::clock::SystemClock;
+use crate::config::{CaConfig, CaKeyKind};
+use crate::init::{Founding, RootKeyPlace, found};
+use crate::profile::KeyKind;
+use crate::random::SystemRandom;
+use crate::{cli, durable};
+
+/// Makes the CA, writes `PSF_CA.pem`, and says what to do next.
+pub(super) fn run(args: &cli::Init) -> anyhow::Result<ExitCode> {
+    let config = super::config(&args.config.config)?;
+    let passphrase = match (&args.root_key, &args.passphrase_file) {
+        (None, _) => None,
+        (Some(_), Some(file)) => Some(read_passphrase(file)?),
+        (Some(_), None) => Some(ask_passphrase()?),
+    };
+    let root_key = match (&args.root_key, &passphrase) {
+        (Some(path), Some(passphrase)) => RootKeyPlace::Elsewhere { path, passphrase },
+        _ => RootKeyPlace::InState,
+    };
+    make_private_directory(&config.state_dir)?;
+    let founding = Founding {
+        name: config.name.as_str(),
+        subject: &config.subject,
+        key: match config.ca_key {
+            CaKeyKind::EcdsaP256 => KeyKind::EcdsaP256,
+            CaKeyKind::EcdsaP384 => KeyKind::EcdsaP384,
+        },
+        state: &config.state_dir,
+        root_key,
+        clock: &SystemClock,
+        random: &SystemRandom,
+    };
+    let root = super::runtime()?.block_on(found(&founding))?;
+    write_trust_bundle(&config, &root.pem())?;
+    cli::init::print(&config, &root, args.root_key.as_deref())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes `PSF_CA.pem` where `ca.yaml` says, unless it is there already with that content.
+pub(super) fn write_trust_bundle(config: &CaConfig, text: &str) -> anyhow::Result<()> {
+    let path = &config.trust_bundle;
+    if std::fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
+        return Ok(());
+    }
+    durable::replace(path, text.as_bytes(), 0o644)
+        .with_context(|| format!("the trust bundle could not be written to {}", path.display()))
+}
+
+fn make_private_directory(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("the state directory {} could not be made", path.display()))
+}
+
+/// The first line of a file; its line break is not part of the passphrase.
+fn read_passphrase(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("the passphrase in {}", path.display()))?;
+    let text = Zeroizing::new(text);
+    check_passphrase(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+fn ask_passphrase() -> anyhow::Result<Zeroizing<String>> {
+    let first = Zeroizing::new(rpassword::prompt_password("Passphrase for the root's key: ")?);
+    let again = Zeroizing::new(rpassword::prompt_password("The same again: ")?);
+    if first != again {
+        bail!("the two passphrases differ; nothing was made");
+    }
+    check_passphrase(first)
+}
+
+fn check_passphrase(passphrase: Zeroizing<String>) -> anyhow::Result<Zeroizing<String>> {
+    if passphrase.chars().count() < 12 {
+        bail!("the passphrase has fewer than 12 characters; it is all that protects the root's key, so take more");
+    }
+    Ok(passphrase)
+}

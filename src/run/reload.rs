@@ -1,0 +1,135 @@
+//! Puts declarations in force: at the start, on SIGHUP, and when the files change. A bad
+//! declaration never replaces a good one, not even across a restart (rule R3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::declaration_files::{ReadError, Stamp, read_declaration};
+use crate::clock::{Clock, Timestamp};
+use crate::config::CaConfig;
+use crate::declaration::{Declaration, Rules};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile};
+use crate::in_force::{DeclarationSlot, InForce};
+use crate::issue::CertificateAuthority;
+use crate::store::{NewDeclaration, Store};
+
+/// How often the files are looked at.
+const POLL: Duration = Duration::from_secs(2);
+
+/// The declaration to begin with: what lies in the files, or else what was in force last.
+pub(super) async fn first(config: &CaConfig, store: &Store, clock: &dyn Clock) -> anyhow::Result<DeclarationSlot> {
+    let problem = match read(config) {
+        Ok((declaration, files)) => {
+            let now = clock.now();
+            let since = put_in_force(store, now, &declaration, &files).await?;
+            return Ok(DeclarationSlot::new(InForce { declaration, since }));
+        }
+        Err(problem) => problem,
+    };
+    let stored = store.declaration().await?;
+    let Some(stored) = stored else {
+        bail!("there is no declaration to work by: {problem}; psfca check shows every mistake with its place");
+    };
+    let files: Vec<_> = stored.files.into_iter().map(|(path, text)| SourceFile::new(&path, text)).collect();
+    let (declaration, _) = Declaration::parse(&files, &Rules::of(config))
+        .map_err(|mistakes| anyhow::anyhow!(summary(&mistakes)))
+        .with_context(|| format!("{problem}; and what was in force last does not fit ca.yaml any more"))?;
+    tracing::error!(%problem, since = %stored.since, "the declaration in the files is bad; the last good one stays in force");
+    let slot = DeclarationSlot::new(InForce { declaration, since: stored.since });
+    slot.set_problem(Some(problem));
+    Ok(slot)
+}
+
+/// Reloads on SIGHUP at once, and on a change of the files once they have settled; never ends.
+pub(super) async fn keep_up(config: CaConfig, ca: Arc<CertificateAuthority>) {
+    let mut hangup = signal(SignalKind::hangup()).ok();
+    let look = || config.declaration.iter().map(|path| Stamp::of(path)).collect::<Vec<_>>();
+    let mut handled = look();
+    let mut seen = handled.clone();
+    loop {
+        let asked = tokio::select! {
+            () = wait(hangup.as_mut()) => true,
+            () = tokio::time::sleep(POLL) => false,
+        };
+        let now = look();
+        // Files that changed since the last look may still be being written.
+        let settled = seen == now;
+        if asked || (settled && handled != now) {
+            reload(&config, &ca).await;
+            handled.clone_from(&now);
+        }
+        seen = now;
+    }
+}
+
+async fn wait(hangup: Option<&mut tokio::signal::unix::Signal>) {
+    match hangup {
+        Some(hangup) => drop(hangup.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn reload(config: &CaConfig, ca: &CertificateAuthority) {
+    let slot = &ca.declaration;
+    match read(config) {
+        Ok((declaration, _)) if declaration.digest() == slot.current().declaration.digest() => {
+            slot.set_problem(None);
+            tracing::info!("the declaration is unchanged");
+        }
+        Ok((declaration, files)) => match put_in_force(&ca.store, ca.clock.now(), &declaration, &files).await {
+            Ok(since) => {
+                let sha256 = declaration.digest();
+                let names = declaration.services().len();
+                slot.replace(InForce { declaration, since });
+                tracing::info!(%sha256, names, "a new declaration is in force");
+            }
+            Err(error) => refuse(slot, format!("{error:#}")),
+        },
+        Err(problem) => refuse(slot, problem),
+    }
+}
+
+fn refuse(slot: &DeclarationSlot, problem: String) {
+    tracing::error!(%problem, "the new declaration is not in force; the last good one stays");
+    slot.set_problem(Some(problem));
+}
+
+/// Records the declaration, unless it is the one in force already, and says since when it is.
+async fn put_in_force(
+    store: &Store,
+    now: Timestamp,
+    declaration: &Declaration,
+    files: &[SourceFile],
+) -> anyhow::Result<Timestamp> {
+    let files = files.iter().map(|file| (file.path().to_owned(), file.text().to_owned())).collect();
+    let sha256 = declaration.digest();
+    let new = NewDeclaration { at: now, sha256, names: declaration.services().len(), files };
+    store.put_in_force(new).await.context("the declaration could not be recorded")?;
+    let stored = store.declaration().await?;
+    Ok(stored.filter(|stored| stored.sha256 == sha256).map_or(now, |stored| stored.since))
+}
+
+/// Reads the files; what is wrong with them comes back as one line.
+fn read(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>), String> {
+    match read_declaration(config) {
+        Ok((declaration, files, remarks)) => {
+            for remark in remarks.iter() {
+                tracing::warn!("{}", remark.one_line());
+            }
+            Ok((declaration, files))
+        }
+        Err(error) => Err(match error {
+            ReadError::Mistakes(mistakes) => summary(&mistakes),
+            ReadError::Files(_) => error.to_string().replace('\n', "; "),
+        }),
+    }
+}
+
+/// Every mistake on one line; `psfca check` shows them at leisure.
+fn summary(mistakes: &Diagnostics) -> String {
+    let errors = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error);
+    errors.map(Diagnostic::one_line).collect::<Vec<_>>().join("; ")
+}

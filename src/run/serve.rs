@@ -1,0 +1,171 @@
+//! `psfca serve`: puts the daemon together and takes it apart again.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::{init, reload};
+use crate::api::{self, Api, Listener, RequestLimits};
+use crate::ca::authorities::{Authorities, CaFiles};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::CaConfig;
+use crate::expiry::ca_warning;
+use crate::init::ledger_path;
+use crate::issue::{CertificateAuthority, DaemonCertificate};
+use crate::random::SystemRandom;
+use crate::server::{AdminSocket, ConnectionLimits, Network, TlsSlot};
+use crate::store::Store;
+use crate::telemetry::{Metrics, start_logging};
+use crate::token::ServerAddress;
+use crate::{accounts, cli, tls};
+
+/// How often the daemon looks whether its own certificate is due, and at its CA's ends.
+const UPKEEP: Duration = Duration::from_secs(60);
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {
+    start_logging(args.log == cli::LogFormat::Json);
+    let config = super::config(&args.config.config)?;
+    super::runtime()?.block_on(serve(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: CaConfig) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let authorities = Authorities::load(&CaFiles::in_state(&config.state_dir))?;
+    let store = Arc::new(Store::open(&ledger_path(&config.state_dir))?);
+    let trust_bundle = authorities.root().pem();
+    if let Err(error) = init::write_trust_bundle(&config, &trust_bundle) {
+        tracing::warn!(error = format!("{error:#}"), "it is served all the same");
+    }
+    let declaration = reload::first(&config, &store, &*clock).await?;
+    let ca = Arc::new(CertificateAuthority {
+        authorities,
+        store: Arc::clone(&store),
+        subject: config.subject.clone(),
+        trust_domain: config.trust_domain.clone(),
+        declaration,
+        clock,
+        random: Arc::new(SystemRandom),
+    });
+    let metrics = Arc::new(Metrics::default());
+
+    let (tls_config, renew_after) = own_certificate(&ca, &config).await?;
+    let tls: TlsSlot = Arc::new(ArcSwap::new(tls_config));
+    let limits = ConnectionLimits {
+        connections: config.limits.connections,
+        handshake: config.limits.handshake,
+        header: config.limits.header,
+    };
+    let network =
+        Network::bind(config.listen, Arc::clone(&tls), config.trust_domain.clone(), limits, Arc::clone(&metrics))
+            .await
+            .with_context(|| format!("the daemon cannot listen on {}", config.listen))?;
+    let listening = network.local_address()?;
+    let group = config.admin_group.as_deref().map(accounts::group_id).transpose()?;
+    let admin = AdminSocket::bind(&config.admin_socket, group)?;
+
+    let api = Arc::new(Api {
+        ca: Arc::clone(&ca),
+        metrics,
+        trust_bundle,
+        address: config
+            .address
+            .clone()
+            .unwrap_or_else(|| ServerAddress { name: config.server_names[0].clone(), port: listening.port() }),
+    });
+    let request = RequestLimits { body_bytes: config.limits.body_bytes, time: config.limits.request };
+    let (stop, stopped) = watch::channel(false);
+    let serving = [
+        tokio::spawn(network.serve(api::router(Arc::clone(&api), Listener::Network, request), stopped.clone())),
+        tokio::spawn(admin.serve(api::router(api, Listener::Admin, request), stopped)),
+    ];
+    let tasks = [
+        tokio::spawn(reload::keep_up(config.clone(), Arc::clone(&ca))),
+        tokio::spawn(upkeep(Arc::clone(&ca), config.clone(), tls, renew_after)),
+        tokio::spawn(watchdog(Arc::clone(&store))),
+    ];
+    tracing::info!(address = %listening, admin = %config.admin_socket.display(), "serving");
+    sd_notify::notify(&[NotifyState::Ready])?;
+
+    wait_for_end().await?;
+    tracing::info!("stopping");
+    sd_notify::notify(&[NotifyState::Stopping])?;
+    let _ = stop.send(true);
+    for task in serving {
+        task.await?;
+    }
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    store.close();
+    Ok(())
+}
+
+/// Issues the daemon's own certificate; it takes the same road as every other.
+async fn own_certificate(
+    ca: &CertificateAuthority,
+    config: &CaConfig,
+) -> anyhow::Result<(Arc<ServerConfig>, Timestamp)> {
+    let DaemonCertificate { chain, key, renew_after } =
+        ca.certify_daemon(&config.daemon_grant()).await.context("the daemon's own certificate was not issued")?;
+    let chain = chain.into_iter().map(CertificateDer::from).collect();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.expose_der().to_vec()));
+    let identity_root = CertificateDer::from(ca.authorities.certificates().identity.der().to_vec());
+    Ok((tls::server_config(chain, key, &[identity_root], Arc::clone(&ca.clock))?, renew_after))
+}
+
+/// Renews the daemon's own certificate in time, and says daily what of the CA ends soon.
+async fn upkeep(ca: Arc<CertificateAuthority>, config: CaConfig, tls: TlsSlot, mut renew_after: Timestamp) {
+    let mut warned = None;
+    loop {
+        let now = ca.clock.now();
+        if warned.is_none_or(|then: Timestamp| then.plus(Duration::from_secs(86_400)) <= now) {
+            warned = Some(now);
+            for (kind, certificate) in ca.authorities.certificates().each() {
+                if let Some(warning) = ca_warning(certificate.not_after(), now) {
+                    tracing::warn!(ca = kind.as_str(), "{}: {warning}", certificate.common_name());
+                }
+            }
+        }
+        if now >= renew_after {
+            match own_certificate(&ca, &config).await {
+                Ok((fresh, next)) => {
+                    tls.store(fresh);
+                    renew_after = next;
+                    tracing::info!("the daemon's own certificate was renewed");
+                }
+                // The old one has half of its life left; the next round tries again.
+                Err(error) => tracing::error!(error = format!("{error:#}"), "the daemon's own certificate is due"),
+            }
+        }
+        tokio::time::sleep(UPKEEP).await;
+    }
+}
+
+/// Tells systemd that the daemon and its ledger thread still answer. A full disk answers too, with
+/// an error: restarting would not help.
+async fn watchdog(store: Arc<Store>) {
+    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        let _ = store.probe().await;
+        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        tokio::time::sleep(period / 3).await;
+    }
+}
+
+async fn wait_for_end() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

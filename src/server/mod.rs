@@ -1,0 +1,25 @@
+//! Listeners: TLS for the network, a Unix socket for operators. They are handed a finished router
+//! and put the [`Peer`] beside each request.
+
+mod admin;
+mod connection;
+mod network;
+
+pub use admin::{AdminSocket, AdminSocketError};
+pub use network::{Network, TlsSlot};
+
+use std::time::Duration;
+
+/// Limits on connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// Connections at one time; more are closed at once.
+    pub connections: usize,
+    /// Time for the TLS handshake.
+    pub handshake: Duration,
+    /// Time until a request's head is complete, also between two requests.
+    pub header: Duration,
+}
+
+/// How long open connections may go on after a shutdown was asked for.
+pub const DRAIN: Duration = Duration::from_secs(10);

@@ -1,0 +1,297 @@
+//! The ledger and its projections in one SQLite file: domain verbs, not transactions.
+//!
+//! One thread owns the writing connection. It takes whatever verbs are waiting, applies them in
+//! one transaction, commits durably (write-ahead log, `synchronous=FULL`: fsync has returned) and
+//! only then answers. A verb's conditions are checked inside that transaction, so nothing can
+//! change between the check and the append. After any error the connection is thrown away and the
+//! file is read again: what a failed fsync left behind is never guessed.
+
+mod read;
+mod schema;
+mod verbs;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::clock::Timestamp;
+use crate::digest::Digest;
+use crate::grant::CertificateKind;
+use crate::ledger::EntryError;
+use crate::name::HostName;
+
+pub use read::StoredCertificate;
+pub use verbs::{Condition, Draft, NewDeclaration, NewToken};
+
+/// Verbs that may wait for the writer before new ones are turned away.
+const QUEUE: usize = 4_096;
+
+/// The store cannot do what was asked. The text is for people and carries no secret.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process has the state directory open.
+    #[error("{0} is in use by another psfca; stop that one first")]
+    InUse(PathBuf),
+    /// The file was written by a newer version.
+    #[error("the ledger has schema version {found}, this psfca knows {known}; use the newer psfca")]
+    Newer {
+        /// What the file says.
+        found: i64,
+        /// What this version can read.
+        known: i64,
+    },
+    /// There is no ledger where one should be.
+    #[error("there is no ledger at {0}; run psfca init first")]
+    Absent(PathBuf),
+    /// The disk, the file or SQLite failed; nothing was released.
+    #[error("the ledger cannot be read or written: {0}")]
+    Unavailable(String),
+    /// The store does not hold what it must.
+    #[error("the ledger is damaged: {0}")]
+    Damaged(String),
+    /// Too many requests are waiting for the disk.
+    #[error("the ledger's queue is full")]
+    Busy,
+    /// The writer has stopped.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<EntryError> for StoreError {
+    fn from(error: EntryError) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}
+
+/// Why a certificate was not recorded. Nothing was written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The host is not enrolled.
+    #[error("{0} is not enrolled")]
+    HostUnknown(HostName),
+    /// The host was disabled, perhaps since the request was judged.
+    #[error("{0} is disabled")]
+    HostDisabled(HostName),
+    /// Another declaration came in force since the request was judged: judge again.
+    #[error("the declaration changed while the request was handled")]
+    DeclarationChanged,
+    /// No such token.
+    #[error("the token is unknown; it was made by another CA, or never")]
+    TokenUnknown,
+    /// Past its hour.
+    #[error("the token expired at {0}")]
+    TokenExpired(Timestamp),
+    /// Spent by another key.
+    #[error("the token was spent already, by another key")]
+    TokenSpent,
+    /// The host has an identity and the token may not replace it.
+    #[error("{0} is enrolled already; an operator can make a replacing token: psfca token {0} --replace")]
+    AlreadyEnrolled(HostName),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An enrolled host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its name.
+    pub name: HostName,
+    /// Whether it is served.
+    pub enabled: bool,
+    /// When it was last enrolled.
+    pub enrolled: Timestamp,
+}
+
+/// Proof that a certificate's entry is durable. Only this module can make one, and the signer
+/// takes nothing else (rule R1).
+#[must_use]
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    index: u64,
+    kind: CertificateKind,
+    tbs: Arc<[u8]>,
+}
+
+impl Recorded {
+    /// The entry's index in the ledger.
+    #[must_use]
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// What kind of certificate was recorded.
+    #[must_use]
+    pub const fn kind(&self) -> CertificateKind {
+        self.kind
+    }
+
+    /// Exactly the to-be-signed bytes that were recorded.
+    #[must_use]
+    pub fn tbs(&self) -> &[u8] {
+        &self.tbs
+    }
+}
+
+/// The declaration in force, as the store keeps it across restarts (rule R3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDeclaration {
+    /// Its hash.
+    pub sha256: Digest,
+    /// Since when it is in force.
+    pub since: Timestamp,
+    /// Path as the operator named it, and text, of each file.
+    pub files: Vec<(String, String)>,
+}
+
+/// What is kept in memory because every request asks for it; always what is committed.
+#[derive(Debug, Default)]
+struct Projection {
+    hosts: HashMap<HostName, Host>,
+    size: u64,
+}
+
+/// A handle on the store; the writer ends when it is dropped or closed.
+#[derive(Debug)]
+pub struct Store {
+    jobs: SyncSender<writer::Job>,
+    reader: Arc<Mutex<Connection>>,
+    projection: Arc<RwLock<Projection>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Makes an empty ledger at `path`.
+    ///
+    /// # Errors
+    /// When the file exists or cannot be made.
+    pub fn create(path: &Path) -> Result<(), StoreError> {
+        if path.exists() {
+            return Err(StoreError::Damaged(format!("{} exists already", path.display())));
+        }
+        schema::create(path)
+    }
+
+    /// Opens the ledger at `path`, for this process alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`], [`StoreError::InUse`], [`StoreError::Newer`], or what SQLite says.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.exists() {
+            return Err(StoreError::Absent(path.to_owned()));
+        }
+        let lock = schema::lock(path)?;
+        let connection = schema::open_writer(path)?;
+        let reader = Arc::new(Mutex::new(schema::open_reader(path)?));
+        let projection = Arc::new(RwLock::new(read::projection(&connection)?));
+        let (jobs, waiting) = sync_channel(QUEUE);
+        let writer = writer::Writer::new(path.to_owned(), connection, lock, Arc::clone(&projection));
+        let thread = std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || writer.run(&waiting))
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(Self { jobs, reader, projection, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Records a certificate durably, if its condition holds at that moment.
+    ///
+    /// # Errors
+    /// [`RecordError`]; nothing was written then, or nothing that counts: an entry that a failing
+    /// disk kept secretly shows as recorded and never released.
+    pub async fn record(&self, draft: Draft) -> Result<Recorded, RecordError> {
+        self.ask(|reply| Box::new(verbs::Record::new(draft, reply))).await?
+    }
+
+    /// Stores a signature beside its entry with the next batch; does not wait for it.
+    pub fn release(&self, recorded: &Recorded, signature: Vec<u8>) {
+        // A full queue or a stopped writer costs the audit the word "issued" for this entry and
+        // nothing else, so the host is not made to wait for it.
+        let _ = self.jobs.try_send(writer::Job::Release { index: recorded.index, signature });
+    }
+
+    /// Stores the hash of a new token.
+    ///
+    /// # Errors
+    /// [`RecordError::AlreadyEnrolled`] unless the token may replace; or the store failed.
+    pub async fn make_token(&self, token: NewToken) -> Result<(), RecordError> {
+        self.ask(|reply| Box::new(verbs::MakeToken::new(token, reply))).await?
+    }
+
+    /// Puts a declaration in force; from its commit on, records judged by another are refused.
+    ///
+    /// # Errors
+    /// When the store failed; the previous declaration is then still in force.
+    pub async fn put_in_force(&self, declaration: NewDeclaration) -> Result<(), StoreError> {
+        self.ask(|reply| Box::new(verbs::PutInForce::new(declaration, reply))).await?
+    }
+
+    /// Whether a record could be written now, as far as can be told without writing.
+    ///
+    /// # Errors
+    /// What [`Store::record`] would fail with.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.ask(|reply| Box::new(verbs::Probe::new(reply))).await?
+    }
+
+    /// Writes out what is waiting and stops the writer. Later verbs get [`StoreError::Closed`].
+    pub fn close(&self) {
+        let _ = self.jobs.send(writer::Job::Stop);
+        if let Some(thread) = lock(&self.thread).take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// An enrolled host, by what is committed now.
+    #[must_use]
+    pub fn host(&self, name: &HostName) -> Option<Host> {
+        self.projection.read().unwrap_or_else(PoisonError::into_inner).hosts.get(name).cloned()
+    }
+
+    /// Every enrolled host, by name.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<Host> {
+        let projection = self.projection.read().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts: Vec<Host> = projection.hosts.values().cloned().collect();
+        hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        hosts
+    }
+
+    /// Entries in the ledger.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.projection.read().unwrap_or_else(PoisonError::into_inner).size
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Box<dyn verbs::Verb>) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.try_send(writer::Job::Verb(job(reply))).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::Busy,
+            TrySendError::Disconnected(_) => StoreError::Closed,
+        })?;
+        answer.await.map_err(|_| StoreError::Closed)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A panic elsewhere does not make committed data wrong, so a poisoned lock is taken all the same.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

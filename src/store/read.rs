@@ -1,0 +1,238 @@
+//! What can be read: by the writer inside its transaction, and by listings beside it.
+
+use std::collections::HashMap;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::{Host, Projection, RecordError, Store, StoreError, StoredDeclaration, lock};
+use crate::clock::Timestamp;
+use crate::digest::Digest;
+use crate::ledger::{CertificateRecord, Entry, Event};
+use crate::name::HostName;
+use crate::wire::AuditQuery;
+
+/// Most certificates in one page.
+const MAX_PAGE: u32 = 1_000;
+/// Certificates in a page when nothing was said.
+const PAGE: u32 = 100;
+
+/// A certificate as the ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCertificate {
+    /// Index of its entry.
+    pub index: u64,
+    /// When it was recorded.
+    pub recorded: Timestamp,
+    /// What the entry says.
+    pub record: CertificateRecord,
+    /// The entry's leaf hash.
+    pub leaf_hash: Digest,
+    /// The recorded bytes.
+    pub tbs: Vec<u8>,
+    /// The signature, once it was stored.
+    pub signature: Option<Vec<u8>>,
+}
+
+/// A row of `token`.
+#[derive(Debug, Clone)]
+pub(super) struct TokenRow {
+    pub(super) host: HostName,
+    pub(super) expires: Timestamp,
+    pub(super) replaces: bool,
+    pub(super) spent_by: Option<Digest>,
+}
+
+impl TokenRow {
+    /// Whether `key` may use the token at `now`. The key that spent it may come again until the
+    /// token expires, since its answer may have been lost on the way.
+    pub(super) fn check(&self, now: Timestamp, key: Digest) -> Result<(), RecordError> {
+        if now >= self.expires {
+            return Err(RecordError::TokenExpired(self.expires));
+        }
+        match self.spent_by {
+            Some(spent_by) if spent_by != key => Err(RecordError::TokenSpent),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Store {
+    /// Which host a token is for, if `key` may use it at `now`. The record verb checks again.
+    ///
+    /// # Errors
+    /// The token is unknown, expired or spent by another key; or the store failed.
+    pub async fn token_host(&self, hash: Digest, key: Digest, now: Timestamp) -> Result<HostName, RecordError> {
+        let row = self.read(move |connection| token(connection, hash)).await?.ok_or(RecordError::TokenUnknown)?;
+        row.check(now, key)?;
+        Ok(row.host)
+    }
+
+    /// The declaration in force, whole.
+    ///
+    /// # Errors
+    /// When the store fails or its row does not parse.
+    pub async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
+        self.read(|connection| {
+            let row = connection
+                .query_row("SELECT sha256, since, files FROM declaration", [], |row| {
+                    Ok((digest(row, 0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
+                })
+                .optional()?;
+            let Some((sha256, since, files)) = row else { return Ok(None) };
+            let files = serde_json::from_str(&files).map_err(|error| StoreError::Damaged(error.to_string()))?;
+            Ok(Some(StoredDeclaration { sha256, since: Timestamp::from_unix(since), files }))
+        })
+        .await
+    }
+
+    /// One page of certificates, newest first, and the cursor of the next page.
+    ///
+    /// # Errors
+    /// When the store fails or an entry does not parse.
+    pub async fn certificates(
+        &self,
+        query: AuditQuery,
+        now: Timestamp,
+    ) -> Result<(Vec<StoredCertificate>, Option<u64>), StoreError> {
+        self.read(move |connection| certificates(connection, &query, now)).await
+    }
+
+    /// Runs `query` on the reading connection, off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = std::sync::Arc::clone(&self.reader);
+        tokio::task::spawn_blocking(move || query(&lock(&reader))).await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+fn certificates(
+    connection: &Connection,
+    query: &AuditQuery,
+    now: Timestamp,
+) -> Result<(Vec<StoredCertificate>, Option<u64>), StoreError> {
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let mut conditions = vec!["certificate.idx < ?1"];
+    let mut values: Vec<rusqlite::types::Value> = vec![query.before.map_or(i64::MAX, clamp).into()];
+    let mut filter = |condition: &'static str, value: rusqlite::types::Value| {
+        conditions.push(condition);
+        values.push(value);
+    };
+    if let Some(name) = &query.name {
+        filter("certificate.name = ?", name.clone().into());
+    }
+    if let Some(host) = &query.host {
+        filter("certificate.host = ?", host.as_str().to_owned().into());
+    }
+    if let Some(since) = query.since {
+        filter("certificate.recorded >= ?", since.unix().into());
+    }
+    if let Some(until) = query.until {
+        filter("certificate.recorded < ?", until.unix().into());
+    }
+    if let Some(end) = query.expiring_before {
+        filter("certificate.not_after >= ?", now.unix().into());
+        filter("certificate.not_after < ?", end.unix().into());
+    }
+    if let Some(serial) = &query.serial {
+        filter("certificate.serial = ?", serial.octets().to_vec().into());
+    }
+    // One row more than the page tells whether there is a next page.
+    values.push(i64::from(limit + 1).into());
+    let sql = format!(
+        "SELECT entry.idx, entry.bytes, entry.leaf_hash, certificate.tbs, certificate.signature
+         FROM certificate JOIN entry ON entry.idx = certificate.idx
+         WHERE {} ORDER BY certificate.idx DESC LIMIT ?",
+        conditions.join(" AND ")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        page.push(stored_certificate(row)?);
+    }
+    let more = page.len() > limit as usize;
+    page.truncate(limit as usize);
+    let next = if more { page.last().map(|last| last.index) } else { None };
+    Ok((page, next))
+}
+
+fn stored_certificate(row: &Row<'_>) -> Result<StoredCertificate, StoreError> {
+    let index: u64 = row.get(0)?;
+    let entry = Entry::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
+    let Event::Certificate(record) = entry.event else {
+        return Err(StoreError::Damaged(format!("entry {index} is not that of a certificate")));
+    };
+    Ok(StoredCertificate {
+        index,
+        recorded: entry.time,
+        record,
+        leaf_hash: digest(row, 2)?,
+        tbs: row.get(3)?,
+        signature: row.get(4)?,
+    })
+}
+
+/// What is kept in memory, read from the tables.
+pub(super) fn projection(connection: &Connection) -> Result<Projection, StoreError> {
+    let mut statement = connection.prepare("SELECT name, enabled, enrolled FROM host")?;
+    let rows = statement.query_map([], host_row)?;
+    let hosts = rows.map(|row| row.map(|host| (host.name.clone(), host))).collect::<Result<HashMap<_, _>, _>>()?;
+    Ok(Projection { hosts, size: size(connection)? })
+}
+
+/// Entries in the ledger: indices are dense, so it is the last one plus one.
+pub(super) fn size(connection: &Connection) -> Result<u64, StoreError> {
+    Ok(connection.prepare_cached("SELECT coalesce(max(idx) + 1, 0) FROM entry")?.query_row([], |row| row.get(0))?)
+}
+
+pub(super) fn host(connection: &Connection, name: &HostName) -> Result<Option<Host>, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT name, enabled, enrolled FROM host WHERE name = ?1")?
+        .query_row([name.as_str()], host_row)
+        .optional()?)
+}
+
+pub(super) fn token(connection: &Connection, hash: Digest) -> Result<Option<TokenRow>, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT host, expires, replaces, spent_by FROM token WHERE hash = ?1")?
+        .query_row(params![hash.as_bytes()], |row| {
+            Ok(TokenRow {
+                host: host_name(row, 0)?,
+                expires: Timestamp::from_unix(row.get(1)?),
+                replaces: row.get(2)?,
+                spent_by: match row.get_ref(3)? {
+                    rusqlite::types::ValueRef::Null => None,
+                    _ => Some(digest(row, 3)?),
+                },
+            })
+        })
+        .optional()?)
+}
+
+pub(super) fn declaration_in_force(connection: &Connection) -> Result<Option<Digest>, StoreError> {
+    Ok(connection.prepare_cached("SELECT sha256 FROM declaration")?.query_row([], |row| digest(row, 0)).optional()?)
+}
+
+fn host_row(row: &Row<'_>) -> rusqlite::Result<Host> {
+    Ok(Host { name: host_name(row, 0)?, enabled: row.get(1)?, enrolled: Timestamp::from_unix(row.get(2)?) })
+}
+
+fn host_name(row: &Row<'_>, column: usize) -> rusqlite::Result<HostName> {
+    let text: String = row.get(column)?;
+    HostName::parse(&text).map_err(|error| conversion(column, Type::Text, error))
+}
+
+fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+    row.get(column).map(Digest::from_bytes)
+}
+
+fn conversion(column: usize, of: Type, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, of, Box::new(error))
+}
+
+fn clamp(index: u64) -> i64 {
+    i64::try_from(index).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,138 @@
+//! The one thread that writes: collect what waits, apply, commit, then answer.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::verbs::{Head, Verb};
+use super::{Projection, StoreError, read, schema};
+
+/// Most verbs in one commit.
+const BATCH: usize = 256;
+/// How long a signature waits for a batch to ride with before it gets a commit of its own.
+const RELEASE_WAIT: Duration = Duration::from_millis(250);
+
+/// What the thread is sent.
+pub(super) enum Job {
+    /// Something that waits for its answer.
+    Verb(Box<dyn Verb>),
+    /// A signature for an entry; nobody waits.
+    Release { index: u64, signature: Vec<u8> },
+    /// Write out what is left and end.
+    Stop,
+}
+
+/// The thread's state.
+pub(super) struct Writer {
+    path: PathBuf,
+    /// Absent after an error, until the file has been opened and read again.
+    connection: Option<Connection>,
+    /// Signatures that are not committed yet.
+    releases: Vec<(u64, Vec<u8>)>,
+    projection: Arc<RwLock<Projection>>,
+    /// Held for as long as the thread lives.
+    _lock: File,
+}
+
+impl Writer {
+    pub(super) const fn new(
+        path: PathBuf,
+        connection: Connection,
+        lock: File,
+        projection: Arc<RwLock<Projection>>,
+    ) -> Self {
+        Self { path, connection: Some(connection), releases: Vec::new(), projection, _lock: lock }
+    }
+
+    /// Works until [`Job::Stop`] or until every sender is gone.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let mut stop = false;
+        while !stop {
+            let mut verbs = Vec::new();
+            let first = if self.releases.is_empty() {
+                jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                jobs.recv_timeout(RELEASE_WAIT)
+            };
+            let alone = first.is_err();
+            match first {
+                Ok(job) => stop = self.sort(job, &mut verbs),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => stop = true,
+            }
+            // No fixed linger: a batch is what has gathered while the last one was being written.
+            while !stop && verbs.len() < BATCH {
+                let Ok(job) = jobs.try_recv() else { break };
+                stop = self.sort(job, &mut verbs);
+            }
+            if !verbs.is_empty() || alone || stop || self.releases.len() >= BATCH {
+                self.write(verbs);
+            }
+        }
+    }
+
+    /// Puts a job where it belongs; true when it was the last one.
+    fn sort(&mut self, job: Job, verbs: &mut Vec<Box<dyn Verb>>) -> bool {
+        match job {
+            Job::Verb(verb) => verbs.push(verb),
+            Job::Release { index, signature } => self.releases.push((index, signature)),
+            Job::Stop => return true,
+        }
+        false
+    }
+
+    fn write(&mut self, mut verbs: Vec<Box<dyn Verb>>) {
+        match self.commit(&mut verbs) {
+            Ok(size) => {
+                self.releases.clear();
+                let mut projection = self.projection.write().unwrap_or_else(PoisonError::into_inner);
+                projection.size = size;
+                for verb in verbs {
+                    verb.committed(&mut projection);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, waiting = verbs.len(), "the ledger could not be written; nothing was released");
+                // What the disk kept of the failed commit is found out by reading it again.
+                self.connection = None;
+                if let Err(error) = self.reopen() {
+                    tracing::warn!(%error, "the ledger could not be read again yet");
+                }
+                for verb in verbs {
+                    verb.failed(error.clone());
+                }
+            }
+        }
+    }
+
+    /// One transaction for all of it; returns the ledger's new size once it is durable.
+    fn commit(&mut self, verbs: &mut [Box<dyn Verb>]) -> Result<u64, StoreError> {
+        self.reopen()?;
+        let Some(connection) = self.connection.as_mut() else { return Err(StoreError::Closed) };
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut head = Head::new(&transaction)?;
+        for verb in verbs {
+            verb.apply(&transaction, &mut head)?;
+        }
+        for (index, signature) in &self.releases {
+            transaction
+                .prepare_cached("UPDATE certificate SET signature = ?2 WHERE idx = ?1")?
+                .execute(rusqlite::params![index, signature])?;
+        }
+        transaction.commit()?;
+        Ok(head.size())
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if self.connection.is_none() {
+            let connection = schema::open_writer(&self.path)?;
+            *self.projection.write().unwrap_or_else(PoisonError::into_inner) = read::projection(&connection)?;
+            self.connection = Some(connection);
+        }
+        Ok(())
+    }
+}

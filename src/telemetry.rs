@@ -1,0 +1,134 @@
+//! What the daemon says about itself: log lines and metrics.
+
+use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::grant::CertificateKind;
+
+/// What kind of certificate a counter counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindLabel {
+    kind: &'static str,
+}
+
+/// Why something was refused: the last part of the problem's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// Everything that is counted, and the registry that prints it.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    issued: Family<KindLabel, Counter<u64, AtomicU64>>,
+    refused: Family<ReasonLabel, Counter<u64, AtomicU64>>,
+    ca_not_after: Family<KindLabel, Gauge<i64, AtomicI64>>,
+    ledger_size: Gauge<i64, AtomicI64>,
+    declaration_current: Gauge<i64, AtomicI64>,
+    connections: Gauge<i64, AtomicI64>,
+    connections_refused: Counter<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("psfca");
+        let metrics = Self {
+            issued: Family::default(),
+            refused: Family::default(),
+            ca_not_after: Family::default(),
+            ledger_size: Gauge::default(),
+            declaration_current: Gauge::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            registry: Registry::default(),
+        };
+        registry.register("certificates_issued", "Certificates signed and answered", metrics.issued.clone());
+        registry.register("requests_refused", "Requests answered with a problem, by its type", metrics.refused.clone());
+        registry.register_with_unit(
+            "ca_not_after",
+            "When each CA certificate ends, seconds since 1970",
+            Unit::Seconds,
+            metrics.ca_not_after.clone(),
+        );
+        registry.register("ledger_entries", "Entries in the ledger", metrics.ledger_size.clone());
+        registry.register(
+            "declaration_current",
+            "1 when the files' declaration is in force, 0 when an older one is",
+            metrics.declaration_current.clone(),
+        );
+        registry.register("connections", "Open connections from the network", metrics.connections.clone());
+        registry.register(
+            "connections_refused",
+            "Connections closed at once because too many were open",
+            metrics.connections_refused.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// A certificate was signed.
+    pub fn issued(&self, kind: CertificateKind) {
+        self.issued.get_or_create(&KindLabel { kind: kind.as_str() }).inc();
+    }
+
+    /// A request was refused.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A CA certificate ends at `seconds` since 1970.
+    pub fn ca_ends(&self, kind: CertificateKind, seconds: i64) {
+        self.ca_not_after.get_or_create(&KindLabel { kind: kind.as_str() }).set(seconds);
+    }
+
+    /// A connection was opened.
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    /// A connection was closed.
+    pub fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    /// A connection was refused because too many were open.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+
+    /// Prints everything in the OpenMetrics text format, with what is known only now.
+    ///
+    /// # Errors
+    /// Formatting errors, which a `String` does not have.
+    pub fn print(&self, ledger_size: u64, declaration_current: bool) -> Result<String, std::fmt::Error> {
+        self.ledger_size.set(i64::try_from(ledger_size).unwrap_or(i64::MAX));
+        self.declaration_current.set(declaration_current.into());
+        let mut out = String::new();
+        prometheus_client::encoding::text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+/// Media type of [`Metrics::print`].
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Sends log lines to standard error; `PSFCA_LOG` overrides the level (`info`).
+pub fn start_logging(json: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PSFCA_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    // A second call changes nothing, which is what a second call should do.
+    let _ = if json { lines.json().flatten_event(true).try_init() } else { lines.try_init() };
+}
