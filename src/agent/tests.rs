@@ -113,7 +113,7 @@ impl Daemon {
             ip: Vec::new(),
             usages: Usages::Server,
             lifetime_seconds: 86_400,
-            key: KeyKind::EcdsaP256,
+            key: if *name == NAME { KeyKind::EcdsaP256 } else { KeyKind::Rsa },
             ca_made_key: false,
             role: crate::name::RoleName::parse("postgresql").unwrap(),
         };
@@ -316,6 +316,16 @@ async fn another_trust_bundle_is_refused_and_a_missing_one_written_again() {
     std::fs::remove_file(path).unwrap();
     assert!(world.renew(now()).await.trust_written);
     assert_eq!(std::fs::read(path).unwrap(), old);
+}
+
+#[tokio::test]
+async fn a_name_with_an_rsa_key_is_left_to_people_and_fails_no_timer() {
+    let world = World::enrolled().await;
+    *world.daemon.names.lock().unwrap() = vec![NAME, "rsa.psf.io"];
+    let report = world.renew(now()).await;
+    assert!(report.names.iter().any(|line| line.outcome == Outcome::ByHand), "{report:?}");
+    assert_eq!(report.exit_code(), 0);
+    assert!(status::status(&world.agent(now())).unwrap().is_good(now()));
 }
 
 #[tokio::test]

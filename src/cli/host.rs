@@ -119,6 +119,9 @@ fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
         Outcome::Failed { error, critical: true, .. } => {
             format!("NOT RENEWED, and {subject} is missing, expired or expires soon: {error}")
         }
+        Outcome::ByHand => {
+            "left alone: psfca makes no RSA keys, so it is for you to get, with psfca issue NAME --csr FILE".to_owned()
+        }
         Outcome::NotEntitled { not_after } => format!(
             "this host may no longer have it; its bundle is kept, good until {}; remove it when nothing uses it",
             not_after.with_distance(now)
@@ -164,6 +167,9 @@ fn bundle_status(out: &mut impl io::Write, bundle: &BundleStatus, now: Timestamp
     }
     if !bundle.entitled {
         writeln!(out, "  note    this host may no longer have it, as far as the CA last said")?;
+    }
+    if bundle.by_hand {
+        writeln!(out, "  note    its key is RSA, which psfca does not make: psfca issue {} --csr FILE", bundle.name)?;
     }
     match &bundle.problem {
         Some(problem) => writeln!(out, "  PROBLEM {problem}"),
