@@ -364,3 +364,13 @@ async fn two_runs_at_once_do_not_mix() {
     let _held = agent.lock().unwrap();
     assert!(matches!(renew(&agent, Options::default()).await, Err(AgentError::Busy(_))));
 }
+
+#[tokio::test]
+async fn an_identity_that_ran_out_says_to_enrol_again() {
+    let world = World::enrolled().await;
+    world.renew(now()).await;
+    let report = world.renew(now().plus(DAY * 31)).await;
+    let Outcome::Failed { error, code, critical } = &report.identity else { panic!("{report:?}") };
+    assert!(error.contains("does not accept this host's identity") && error.contains("psfca enroll"), "{error}");
+    assert!((*code, *critical, report.exit_code()) == (3, true, 5), "{report:?}");
+}
