@@ -46,6 +46,8 @@ pub enum Outcome {
         /// Whether the service fails, or will soon.
         critical: bool,
     },
+    /// There is none, and psfca cannot make one: its key has to be made by a person.
+    ByHand,
     /// The host may no longer have the name. What is there is kept until somebody removes it.
     NotEntitled {
         /// Its end.
@@ -99,6 +101,7 @@ impl Report {
                 Outcome::Renewed { .. }
                 | Outcome::WouldRenew { .. }
                 | Outcome::NotDue { .. }
+                | Outcome::ByHand
                 | Outcome::NotEntitled { .. } => None,
             })
             .collect();
@@ -144,6 +147,8 @@ pub struct BundleStatus {
     pub path: PathBuf,
     /// Whether the CA said, when it was last asked, that this host may have the name.
     pub entitled: bool,
+    /// Its key is of a kind that psfca does not make, so a person gets it with `--csr`.
+    pub by_hand: bool,
     /// The certificate, when there is a whole one.
     #[serde(flatten)]
     pub certificate: Option<CertificateStatus>,

@@ -204,3 +204,6 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, AgentError> 
         Err(error) => Err(AgentError::State { path: path.to_owned(), cause: error.to_string() }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,6 +139,9 @@ async fn renew_one(
         };
         return Outcome::NotEntitled { not_after };
     };
+    if found.is_by_hand() {
+        return Outcome::ByHand;
+    }
     let reason = match (verdict(installed, now, options.force), installed) {
         (Verdict::Later(due), Installed::Fit(validity) | Installed::Unfit { validity, .. }) => {
             return Outcome::NotDue { due, not_after: validity.not_after };

@@ -12,6 +12,7 @@ use crate::ca::bundle::{Bundle, BundleError};
 use crate::ca::pem_file;
 use crate::clock::Timestamp;
 use crate::name::DnsName;
+use crate::profile::KeyKind;
 use crate::renewal::{self, Installed, Reason, Validity, Verdict};
 use crate::report::{BundleStatus, CertificateStatus, Status};
 use crate::serial::Serial;
@@ -49,6 +50,7 @@ fn trust(agent: &Agent<'_>, anchors: &[CertificateDer<'_>]) -> Result<Option<Str
 }
 
 fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
+    let by_hand = found.is_by_hand();
     let (certificate, problem) = match (&found.installed, found.serial.as_ref()) {
         (Installed::Fit(validity) | Installed::Unfit { validity, .. }, Some(serial)) => {
             let problem = match renewal::judge(&found.installed, now) {
@@ -62,10 +64,11 @@ fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
             (Some(CertificateStatus::of(serial, *validity)), problem)
         }
         (Installed::Damaged(why), _) => (None, Some(format!("it is damaged: {why}"))),
+        _ if by_hand => (None, None),
         _ => (None, Some("it is missing; psfca renew gets it".to_owned())),
     };
     let path = agent.bundle_path(&found.name);
-    BundleStatus { path, entitled: found.entitlement.is_some(), certificate, problem, name: found.name }
+    BundleStatus { path, entitled: found.entitlement.is_some(), by_hand, certificate, problem, name: found.name }
 }
 
 /// One name and what lies there for it.
@@ -75,6 +78,15 @@ pub(super) struct Found {
     pub(super) entitlement: Option<Entitlement>,
     pub(super) installed: Installed,
     pub(super) serial: Option<Serial>,
+}
+
+impl Found {
+    /// There is none, and its key is of a kind that only a person makes: it is installed by hand,
+    /// perhaps elsewhere, and that is no trouble that another run could end.
+    pub(super) fn is_by_hand(&self) -> bool {
+        let rsa = self.entitlement.as_ref().is_some_and(|promised| promised.key == KeyKind::Rsa);
+        rsa && self.installed == Installed::Missing
+    }
 }
 
 /// Every name that the host may have, and every other bundle of this CA that lies there.

@@ -9,6 +9,7 @@ mod der;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod identity;
+pub mod inspection;
 pub mod lint;
 pub mod pem_file;
 pub mod signer;

@@ -16,9 +16,21 @@ use crate::token::ServerAddress;
 /// # Errors
 /// When standard output is closed.
 pub fn json(value: &impl Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)
+    let document = serde_json::to_string_pretty(value)?;
+    writeln!(io::stdout().lock(), "{}", ascii(&document))
+}
+
+/// The same document in ASCII: what JSON leaves as it is may still drive a terminal.
+fn ascii(document: &str) -> String {
+    document.chars().fold(String::with_capacity(document.len()), |mut out, c| {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            // Beyond U+FFFF JSON writes a surrogate pair (RFC 8259, section 7).
+            out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+        out
+    })
 }
 
 /// Prints text as it is: a bundle or a chain.
@@ -107,6 +119,9 @@ fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
         Outcome::Failed { error, critical: true, .. } => {
             format!("NOT RENEWED, and {subject} is missing, expired or expires soon: {error}")
         }
+        Outcome::ByHand => {
+            "left alone: psfca makes no RSA keys, so it is for you to get, with psfca issue NAME --csr FILE".to_owned()
+        }
         Outcome::NotEntitled { not_after } => format!(
             "this host may no longer have it; its bundle is kept, good until {}; remove it when nothing uses it",
             not_after.with_distance(now)
@@ -153,8 +168,24 @@ fn bundle_status(out: &mut impl io::Write, bundle: &BundleStatus, now: Timestamp
     if !bundle.entitled {
         writeln!(out, "  note    this host may no longer have it, as far as the CA last said")?;
     }
+    if bundle.by_hand {
+        writeln!(out, "  note    its key is RSA, which psfca does not make: psfca issue {} --csr FILE", bundle.name)?;
+    }
     match &bundle.problem {
         Some(problem) => writeln!(out, "  PROBLEM {problem}"),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_ascii_and_says_the_same() {
+        let text = "a\u{9b}31m\u{202e}é\u{1f512}\u{1b}";
+        let document = ascii(&serde_json::to_string(text).unwrap());
+        assert!(document.bytes().all(|b| (0x20..0x7f).contains(&b)), "{document}");
+        assert_eq!(serde_json::from_str::<String>(&document).unwrap(), text);
     }
 }
