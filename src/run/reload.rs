@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 use super::declaration_files::{ReadError, Stamp, read_declaration};
 use crate::clock::{Clock, Timestamp};
@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_secs(2);
 
 /// The declaration to begin with: what lies in the files, or else what was in force last.
 pub(super) async fn first(config: &CaConfig, store: &Store, clock: &dyn Clock) -> anyhow::Result<DeclarationSlot> {
-    let problem = match read(config) {
+    let problem = match read(config).await {
         Ok((declaration, files)) => {
             let now = clock.now();
             let since = put_in_force(store, now, &declaration, &files).await?;
@@ -44,14 +44,13 @@ pub(super) async fn first(config: &CaConfig, store: &Store, clock: &dyn Clock) -
 }
 
 /// Reloads on SIGHUP at once, and on a change of the files once they have settled; never ends.
-pub(super) async fn keep_up(config: CaConfig, ca: Arc<CertificateAuthority>) {
-    let mut hangup = signal(SignalKind::hangup()).ok();
+pub(super) async fn keep_up(config: CaConfig, ca: Arc<CertificateAuthority>, mut hangup: Signal) {
     let look = || config.declaration.iter().map(|path| Stamp::of(path)).collect::<Vec<_>>();
     let mut handled = look();
     let mut seen = handled.clone();
     loop {
         let asked = tokio::select! {
-            () = wait(hangup.as_mut()) => true,
+            _ = hangup.recv() => true,
             () = tokio::time::sleep(POLL) => false,
         };
         let now = look();
@@ -65,16 +64,9 @@ pub(super) async fn keep_up(config: CaConfig, ca: Arc<CertificateAuthority>) {
     }
 }
 
-async fn wait(hangup: Option<&mut tokio::signal::unix::Signal>) {
-    match hangup {
-        Some(hangup) => drop(hangup.recv().await),
-        None => std::future::pending().await,
-    }
-}
-
 async fn reload(config: &CaConfig, ca: &CertificateAuthority) {
     let slot = &ca.declaration;
-    match read(config) {
+    match read(config).await {
         Ok((declaration, _)) if declaration.digest() == slot.current().declaration.digest() => {
             slot.set_problem(None);
             tracing::info!("the declaration is unchanged");
@@ -113,8 +105,11 @@ async fn put_in_force(
 }
 
 /// Reads the files; what is wrong with them comes back as one line.
-fn read(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>), String> {
-    match read_declaration(config) {
+async fn read(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>), String> {
+    let config = config.clone();
+    // A large declaration takes a while, in which requests go on.
+    let outcome = tokio::task::spawn_blocking(move || read_declaration(&config)).await;
+    match outcome.map_err(|error| error.to_string())? {
         Ok((declaration, files, remarks)) => {
             for remark in remarks.iter() {
                 tracing::warn!("{}", remark.one_line());
