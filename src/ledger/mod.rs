@@ -4,6 +4,10 @@
 //! C2SP tlog-tiles entries). The bytes are written once and never re-encoded, so whoever verifies
 //! hashes what is stored. The index is the entry's position and not part of it.
 
+pub mod checkpoint;
+pub mod note;
+pub mod tree;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
