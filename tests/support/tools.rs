@@ -8,8 +8,12 @@ use std::process::{Command, Output, Stdio};
 pub fn skip(why: &str) {
     let required = std::env::var_os("PSFCA_REQUIRE_SHARED").is_some_and(|value| value == "1");
     assert!(!required, "PSFCA_REQUIRE_SHARED=1, and {why}");
-    // Not eprintln: the harness would keep it to itself, because the test succeeds.
-    std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).unwrap();
+    say(&format!("skipped: {why}"));
+}
+
+/// Says something that the harness does not keep to itself when the test succeeds.
+pub fn say(text: &str) {
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
 
 /// Whether this command works here; said aloud when not.
