@@ -60,6 +60,12 @@ impl CaFiles {
     pub fn identity_key(&self) -> PathBuf {
         self.directory.join("identity.key")
     }
+
+    /// The key that signs the ledger's checkpoints; it is no CA key.
+    #[must_use]
+    pub fn ledger_key(&self) -> PathBuf {
+        self.directory.join("ledger.key")
+    }
 }
 
 /// Why the CA cannot be opened.

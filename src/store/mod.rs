@@ -10,6 +10,7 @@ mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod verbs;
 mod writer;
 
@@ -28,6 +29,7 @@ use crate::ledger::EntryError;
 use crate::name::HostName;
 
 pub use read::StoredCertificate;
+pub use tiles::Head;
 pub use verbs::{Condition, Draft, NewDeclaration, NewToken};
 
 /// Verbs that may wait for the writer before new ones are turned away.
@@ -126,6 +128,9 @@ pub struct Recorded {
     index: u64,
     kind: CertificateKind,
     tbs: Arc<[u8]>,
+    entry: Arc<[u8]>,
+    head: Head,
+    hashes: Vec<Digest>,
 }
 
 impl Recorded {
@@ -139,6 +144,24 @@ impl Recorded {
     #[must_use]
     pub const fn kind(&self) -> CertificateKind {
         self.kind
+    }
+
+    /// The entry's canonical bytes.
+    #[must_use]
+    pub fn entry(&self) -> &[u8] {
+        &self.entry
+    }
+
+    /// A head of the ledger that has the entry under it.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The hashes that lead from the entry to that head, lowest first.
+    #[must_use]
+    pub fn hashes(&self) -> &[Digest] {
+        &self.hashes
     }
 
     /// Exactly the to-be-signed bytes that were recorded.
@@ -160,10 +183,10 @@ pub struct StoredDeclaration {
 }
 
 /// What is kept in memory because every request asks for it; always what is committed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Projection {
     hosts: HashMap<HostName, Host>,
-    size: u64,
+    head: Head,
 }
 
 /// A handle on the store; the writer ends when it is dropped or closed.
@@ -198,9 +221,10 @@ impl Store {
         let lock = schema::lock(path)?;
         let connection = schema::open_writer(path)?;
         let reader = Arc::new(Mutex::new(schema::open_reader(path)?));
-        let projection = Arc::new(RwLock::new(read::projection(&connection)?));
+        let opened = writer::Opened::new(connection)?;
+        let projection = Arc::new(RwLock::new(opened.projection()?));
         let (jobs, waiting) = sync_channel(QUEUE);
-        let writer = writer::Writer::new(path.to_owned(), connection, lock, Arc::clone(&projection));
+        let writer = writer::Writer::new(path.to_owned(), opened, lock, Arc::clone(&projection));
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run(&waiting))
@@ -271,10 +295,10 @@ impl Store {
         hosts
     }
 
-    /// Entries in the ledger.
+    /// The ledger's head: what is committed now.
     #[must_use]
-    pub fn size(&self) -> u64 {
-        self.projection.read().unwrap_or_else(PoisonError::into_inner).size
+    pub fn head(&self) -> Head {
+        self.projection.read().unwrap_or_else(PoisonError::into_inner).head
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Box<dyn verbs::Verb>) -> Result<T, StoreError> {

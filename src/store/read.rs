@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{Host, Projection, RecordError, Store, StoreError, StoredDeclaration, lock};
+use super::{Host, RecordError, Store, StoreError, StoredDeclaration, lock};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::ledger::{CertificateRecord, Entry, Event};
@@ -175,12 +175,11 @@ fn stored_certificate(row: &Row<'_>) -> Result<StoredCertificate, StoreError> {
     })
 }
 
-/// What is kept in memory, read from the tables.
-pub(super) fn projection(connection: &Connection) -> Result<Projection, StoreError> {
+/// The enrolled hosts.
+pub(super) fn hosts(connection: &Connection) -> Result<HashMap<HostName, Host>, StoreError> {
     let mut statement = connection.prepare("SELECT name, enabled, enrolled FROM host")?;
     let rows = statement.query_map([], host_row)?;
-    let hosts = rows.map(|row| row.map(|host| (host.name.clone(), host))).collect::<Result<HashMap<_, _>, _>>()?;
-    Ok(Projection { hosts, size: size(connection)? })
+    Ok(rows.map(|row| row.map(|host| (host.name.clone(), host))).collect::<Result<_, _>>()?)
 }
 
 /// Entries in the ledger: indices are dense, so it is the last one plus one.
@@ -225,7 +224,7 @@ fn host_name(row: &Row<'_>, column: usize) -> rusqlite::Result<HostName> {
     HostName::parse(&text).map_err(|error| conversion(column, Type::Text, error))
 }
 
-fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+pub(super) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
     row.get(column).map(Digest::from_bytes)
 }
 

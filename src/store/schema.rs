@@ -21,6 +21,14 @@ CREATE TABLE entry (
     leaf_hash BLOB NOT NULL
 ) STRICT;
 
+-- Hashes of whole tiles of the Merkle tree: `level` tiles above the leaves.
+CREATE TABLE tile_hash (
+    level INTEGER NOT NULL,
+    idx   INTEGER NOT NULL,
+    hash  BLOB NOT NULL,
+    PRIMARY KEY (level, idx)
+) STRICT, WITHOUT ROWID;
+
 -- What a certificate entry's bytes stand for. The signature comes after the entry, or never.
 CREATE TABLE certificate (
     idx       INTEGER PRIMARY KEY REFERENCES entry (idx),

@@ -44,7 +44,7 @@ impl Ledger {
         store.make_token(token(TOKEN, false)).await.unwrap();
         let _ = store.record(enrolment(1_000, TOKEN, b"pg0")).await.unwrap();
         store.put_in_force(declaration(DECLARATION)).await.unwrap();
-        assert_eq!(store.size(), 4);
+        assert_eq!(store.head().size, 4);
         store
     }
 

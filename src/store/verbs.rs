@@ -7,44 +7,38 @@ use rusqlite::{Transaction, params};
 use tokio::sync::oneshot::Sender;
 
 use super::read;
+use super::tiles::{Edge, Head, StoredNodes};
 use super::{Host, Projection, RecordError, Recorded, StoreError};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::ledger::tree::inclusion_proof;
 use crate::ledger::{CertificateRecord, EncodedEntry, Entry, EntryError, Event};
 use crate::name::HostName;
 
 /// A piece of work inside a batch.
 pub(super) trait Verb: Send {
     /// Checks and writes. An error throws the whole batch away; a refusal is kept for the answer.
-    fn apply(&mut self, transaction: &Transaction<'_>, head: &mut Head) -> Result<(), StoreError>;
+    fn apply(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), StoreError>;
+    /// The batch is durable and the ledger's head is known: find the proof that the answer carries.
+    fn prove(&mut self, _: &mut StoredNodes<'_>, _: Head) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// The batch is durable: update the projection, answer.
     fn committed(self: Box<Self>, projection: &mut Projection);
     /// The batch is gone: answer.
     fn failed(self: Box<Self>, error: StoreError);
 }
 
-/// The ledger's end inside a transaction; the only place that hands out indices.
-pub(super) struct Head {
-    next: u64,
-}
-
-impl Head {
-    pub(super) fn new(transaction: &Transaction<'_>) -> Result<Self, StoreError> {
-        Ok(Self { next: read::size(transaction)? })
-    }
-
-    pub(super) const fn size(&self) -> u64 {
-        self.next
-    }
-
-    fn append(&mut self, transaction: &Transaction<'_>, entry: &EncodedEntry) -> Result<u64, StoreError> {
-        let index = self.next;
-        transaction
-            .prepare_cached("INSERT INTO entry (idx, bytes, leaf_hash) VALUES (?1, ?2, ?3)")?
-            .execute(params![index, entry.bytes(), entry.leaf_hash().as_bytes()])?;
-        self.next += 1;
-        Ok(index)
-    }
+/// Appends an entry to the ledger; the only place that hands out indices.
+fn append(transaction: &Transaction<'_>, edge: &mut Edge, entry: &EncodedEntry) -> Result<u64, StoreError> {
+    let index = edge.size();
+    transaction.prepare_cached("INSERT INTO entry (idx, bytes, leaf_hash) VALUES (?1, ?2, ?3)")?.execute(params![
+        index,
+        entry.bytes(),
+        entry.leaf_hash().as_bytes()
+    ])?;
+    edge.push(transaction, entry.leaf_hash())?;
+    Ok(index)
 }
 
 /// What must hold at the moment a certificate is recorded.
@@ -111,7 +105,7 @@ impl Record {
     }
 
     /// Checks the condition and writes what goes with it.
-    fn admit(&mut self, transaction: &Transaction<'_>, head: &mut Head) -> Result<(), RecordError> {
+    fn admit(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), RecordError> {
         match &self.draft.condition {
             Condition::Always => Ok(()),
             Condition::Enabled { host } => require_enabled(transaction, host),
@@ -124,12 +118,12 @@ impl Record {
             }
             Condition::Enrollment { token } => {
                 let token = *token;
-                self.enroll(transaction, head, token)
+                self.enroll(transaction, edge, token)
             }
         }
     }
 
-    fn enroll(&mut self, transaction: &Transaction<'_>, head: &mut Head, token: Digest) -> Result<(), RecordError> {
+    fn enroll(&mut self, transaction: &Transaction<'_>, edge: &mut Edge, token: Digest) -> Result<(), RecordError> {
         let (at, key) = (self.draft.at, self.draft.record.key_sha256);
         let row = read::token(transaction, token)?.ok_or(RecordError::TokenUnknown)?;
         row.check(at, key)?;
@@ -141,7 +135,7 @@ impl Record {
                 return Err(RecordError::AlreadyEnrolled(row.host));
             }
             let event = Event::HostEnrolled { host: row.host.clone(), token, key_sha256: key };
-            head.append(transaction, &Entry::new(at, event).encode().map_err(StoreError::from)?)?;
+            append(transaction, edge, &Entry::new(at, event).encode().map_err(StoreError::from)?)?;
             let host = Host { name: row.host, enabled: true, enrolled: at };
             spend(transaction, token, key, &host).map_err(StoreError::from)?;
             self.enrolled = Some(host);
@@ -169,8 +163,8 @@ fn require_enabled(transaction: &Transaction<'_>, host: &HostName) -> Result<(),
 }
 
 impl Verb for Record {
-    fn apply(&mut self, transaction: &Transaction<'_>, head: &mut Head) -> Result<(), StoreError> {
-        match self.admit(transaction, head) {
+    fn apply(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), StoreError> {
+        match self.admit(transaction, edge) {
             Ok(()) => {}
             Err(RecordError::Store(error)) => return Err(error),
             Err(refusal) => {
@@ -178,7 +172,7 @@ impl Verb for Record {
                 return Ok(());
             }
         }
-        let index = head.append(transaction, &self.draft.entry)?;
+        let index = append(transaction, edge, &self.draft.entry)?;
         let record = &self.draft.record;
         transaction
             .prepare_cached(
@@ -194,7 +188,23 @@ impl Verb for Record {
                 record.not_after.unix(),
                 &*self.draft.tbs,
             ])?;
-        self.outcome = Ok(Recorded { index, kind: record.kind, tbs: Arc::clone(&self.draft.tbs) });
+        self.outcome = Ok(Recorded {
+            index,
+            kind: record.kind,
+            tbs: Arc::clone(&self.draft.tbs),
+            entry: self.draft.entry.bytes().into(),
+            head: Head { size: 0, root: Digest::of(b"") },
+            hashes: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn prove(&mut self, nodes: &mut StoredNodes<'_>, head: Head) -> Result<(), StoreError> {
+        if let Ok(recorded) = &mut self.outcome {
+            let hashes = inclusion_proof(nodes, recorded.index, head.size)?;
+            recorded.hashes = hashes.ok_or_else(|| StoreError::Damaged("a fresh entry is missing".to_owned()))?;
+            recorded.head = head;
+        }
         Ok(())
     }
 
@@ -242,7 +252,7 @@ impl MakeToken {
 }
 
 impl Verb for MakeToken {
-    fn apply(&mut self, transaction: &Transaction<'_>, head: &mut Head) -> Result<(), StoreError> {
+    fn apply(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), StoreError> {
         let token = &self.token;
         if !token.replaces && read::host(transaction, &token.host)?.is_some() {
             self.outcome = Err(RecordError::AlreadyEnrolled(token.host.clone()));
@@ -255,7 +265,7 @@ impl Verb for MakeToken {
             replace: token.replaces,
             operator_uid: token.operator_uid,
         };
-        head.append(transaction, &Entry::new(token.at, event).encode()?)?;
+        append(transaction, edge, &Entry::new(token.at, event).encode()?)?;
         transaction
             .prepare_cached("INSERT INTO token (hash, host, expires, replaces) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![token.hash.as_bytes(), token.host.as_str(), token.expires.unix(), token.replaces])?;
@@ -297,13 +307,13 @@ impl PutInForce {
 }
 
 impl Verb for PutInForce {
-    fn apply(&mut self, transaction: &Transaction<'_>, head: &mut Head) -> Result<(), StoreError> {
+    fn apply(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), StoreError> {
         let declaration = &self.declaration;
         if read::declaration_in_force(transaction)? == Some(declaration.sha256) {
             return Ok(());
         }
         let event = Event::Declaration { sha256: declaration.sha256, names: declaration.names };
-        head.append(transaction, &Entry::new(declaration.at, event).encode()?)?;
+        append(transaction, edge, &Entry::new(declaration.at, event).encode()?)?;
         let files =
             serde_json::to_string(&declaration.files).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         transaction
@@ -333,7 +343,7 @@ impl Probe {
 }
 
 impl Verb for Probe {
-    fn apply(&mut self, _: &Transaction<'_>, _: &mut Head) -> Result<(), StoreError> {
+    fn apply(&mut self, _: &Transaction<'_>, _: &mut Edge) -> Result<(), StoreError> {
         Ok(())
     }
 

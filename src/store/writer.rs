@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::verbs::{Head, Verb};
+use super::tiles::{Edge, Head, StoredNodes};
+use super::verbs::Verb;
 use super::{Projection, StoreError, read, schema};
 
 /// Most verbs in one commit.
@@ -30,7 +31,7 @@ pub(super) enum Job {
 pub(super) struct Writer {
     path: PathBuf,
     /// Absent after an error, until the file has been opened and read again.
-    connection: Option<Connection>,
+    opened: Option<Opened>,
     /// Signatures that are not committed yet.
     releases: Vec<(u64, Vec<u8>)>,
     projection: Arc<RwLock<Projection>>,
@@ -39,13 +40,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) const fn new(
-        path: PathBuf,
-        connection: Connection,
-        lock: File,
-        projection: Arc<RwLock<Projection>>,
-    ) -> Self {
-        Self { path, connection: Some(connection), releases: Vec::new(), projection, _lock: lock }
+    pub(super) const fn new(path: PathBuf, opened: Opened, lock: File, projection: Arc<RwLock<Projection>>) -> Self {
+        Self { path, opened: Some(opened), releases: Vec::new(), projection, _lock: lock }
     }
 
     /// Works until [`Job::Stop`] or until every sender is gone.
@@ -87,10 +83,10 @@ impl Writer {
 
     fn write(&mut self, mut verbs: Vec<Box<dyn Verb>>) {
         match self.commit(&mut verbs) {
-            Ok(size) => {
+            Ok(head) => {
                 self.releases.clear();
                 let mut projection = self.projection.write().unwrap_or_else(PoisonError::into_inner);
-                projection.size = size;
+                projection.head = head;
                 for verb in verbs {
                     verb.committed(&mut projection);
                 }
@@ -98,7 +94,7 @@ impl Writer {
             Err(error) => {
                 tracing::error!(%error, waiting = verbs.len(), "the ledger could not be written; nothing was released");
                 // What the disk kept of the failed commit is found out by reading it again.
-                self.connection = None;
+                self.opened = None;
                 if let Err(error) = self.reopen() {
                     tracing::warn!(%error, "the ledger could not be read again yet");
                 }
@@ -109,14 +105,13 @@ impl Writer {
         }
     }
 
-    /// One transaction for all of it; returns the ledger's new size once it is durable.
-    fn commit(&mut self, verbs: &mut [Box<dyn Verb>]) -> Result<u64, StoreError> {
+    /// One transaction for all of it; returns the ledger's new head once it is durable.
+    fn commit(&mut self, verbs: &mut [Box<dyn Verb>]) -> Result<Head, StoreError> {
         self.reopen()?;
-        let Some(connection) = self.connection.as_mut() else { return Err(StoreError::Closed) };
+        let Some(Opened { connection, edge }) = self.opened.as_mut() else { return Err(StoreError::Closed) };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut head = Head::new(&transaction)?;
-        for verb in verbs {
-            verb.apply(&transaction, &mut head)?;
+        for verb in verbs.iter_mut() {
+            verb.apply(&transaction, edge)?;
         }
         for (index, signature) in &self.releases {
             transaction
@@ -124,15 +119,37 @@ impl Writer {
                 .execute(rusqlite::params![index, signature])?;
         }
         transaction.commit()?;
-        Ok(head.size())
+        let head = edge.head(connection)?;
+        let mut nodes = StoredNodes::new(connection, Some(edge), head.size);
+        for verb in verbs {
+            verb.prove(&mut nodes, head)?;
+        }
+        Ok(head)
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
-        if self.connection.is_none() {
-            let connection = schema::open_writer(&self.path)?;
-            *self.projection.write().unwrap_or_else(PoisonError::into_inner) = read::projection(&connection)?;
-            self.connection = Some(connection);
+        if self.opened.is_none() {
+            let opened = Opened::new(schema::open_writer(&self.path)?)?;
+            *self.projection.write().unwrap_or_else(PoisonError::into_inner) = opened.projection()?;
+            self.opened = Some(opened);
         }
         Ok(())
+    }
+}
+
+/// The file as it was read: nothing in it is known that was not committed.
+pub(super) struct Opened {
+    connection: Connection,
+    edge: Edge,
+}
+
+impl Opened {
+    pub(super) fn new(connection: Connection) -> Result<Self, StoreError> {
+        let edge = Edge::load(&connection)?;
+        Ok(Self { connection, edge })
+    }
+
+    pub(super) fn projection(&self) -> Result<Projection, StoreError> {
+        Ok(Projection { hosts: read::hosts(&self.connection)?, head: self.edge.head(&self.connection)? })
     }
 }

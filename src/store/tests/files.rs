@@ -13,7 +13,7 @@ async fn what_was_recorded_is_there_after_reopening_with_signatures_beside_their
     store.close();
 
     let store = ledger.open();
-    assert_eq!(store.size(), 2);
+    assert_eq!(store.head().size, 2);
     let (page, _) = store.certificates(AuditQuery::default(), NOW).await.unwrap();
     for (stored, (number, signature)) in page.iter().zip([(1, None), (0, Some(b"signature".to_vec()))]) {
         let entry = Entry::new(NOW, Event::Certificate(record(number))).encode().unwrap();
@@ -60,7 +60,7 @@ async fn r9_what_was_recorded_before_a_kill_is_in_the_log_and_opening_empties_th
     assert!(std::fs::metadata(log(&killed)).unwrap().len() > 0);
 
     let store = killed.open();
-    assert_eq!(store.size(), 1);
+    assert_eq!(store.head().size, 1);
     // Nothing is appended behind log pages of which nobody knows whether they reached the disk.
     assert_eq!(std::fs::metadata(log(&killed)).unwrap().len(), 0);
     assert_eq!(store.record(draft(1, Condition::Always)).await.unwrap().index(), 1);
@@ -79,7 +79,7 @@ async fn a_ledger_is_open_once_and_the_second_is_told_what_to_do() {
     );
     let _ = first.record(draft(0, Condition::Always)).await.unwrap();
     first.close();
-    assert_eq!(ledger.open().size(), 1);
+    assert_eq!(ledger.open().head().size, 1);
 }
 
 #[test]

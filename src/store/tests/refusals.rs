@@ -4,9 +4,9 @@ use super::*;
 
 /// Asserts the refusal, and that neither the ledger nor what lies beside it changed.
 async fn refused(ledger: &Ledger, store: &Store, draft: Draft, expected: &str) {
-    let before = (ledger.entries(), store.size(), store.hosts());
+    let before = (ledger.entries(), store.head().size, store.hosts());
     assert_eq!(store.record(draft).await.unwrap_err().to_string(), expected);
-    assert_eq!((ledger.entries(), store.size(), store.hosts()), before, "{expected}");
+    assert_eq!((ledger.entries(), store.head().size, store.hosts()), before, "{expected}");
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_probe_writes_nothing() {
     let ledger = Ledger::new();
     let store = ledger.with_host().await;
     store.probe().await.unwrap();
-    assert_eq!((ledger.entries().len(), store.size()), (4, 4));
+    assert_eq!((ledger.entries().len(), store.head().size), (4, 4));
 }
 
 #[tokio::test]
