@@ -46,6 +46,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
     if let Err(error) = init::write_trust_bundle(&config, &trust_bundle) {
         tracing::warn!(error = format!("{error:#}"), "it is served all the same");
     }
+    let watch = reload::Watch::begin(&config)?;
     let declaration = reload::first(&config, &store, &*clock).await?;
     let ca = Arc::new(CertificateAuthority {
         authorities,
@@ -89,7 +90,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         tokio::spawn(admin.serve(api::router(api, Listener::Admin, request), stopped)),
     ];
     let tasks = [
-        tokio::spawn(reload::keep_up(config.clone(), Arc::clone(&ca))),
+        tokio::spawn(watch.keep_up(config.clone(), Arc::clone(&ca))),
         tokio::spawn(upkeep(Arc::clone(&ca), config.clone(), tls, renew_after)),
         tokio::spawn(watchdog(Arc::clone(&store))),
     ];
