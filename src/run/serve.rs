@@ -39,6 +39,8 @@ pub(super) fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(config: CaConfig) -> anyhow::Result<()> {
+    // Before anything else: a reload that comes early must not end the daemon.
+    let watch = reload::Watch::begin(&config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let authorities = Authorities::load(&CaFiles::in_state(&config.state_dir))?;
     let store = Arc::new(Store::open(&ledger_path(&config.state_dir))?);
@@ -46,7 +48,6 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
     if let Err(error) = init::write_trust_bundle(&config, &trust_bundle) {
         tracing::warn!(error = format!("{error:#}"), "it is served all the same");
     }
-    let watch = reload::Watch::begin(&config)?;
     let declaration = reload::first(&config, &store, &*clock).await?;
     let ca = Arc::new(CertificateAuthority {
         authorities,

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 /// `command` as it runs `offset` from now, such as `+2h`; none, said aloud, without libfaketime.
+#[allow(clippy::print_stdout, reason = "a skipped test has to say so")]
 pub fn at(offset: &str, mut command: Command) -> Option<Command> {
     // The faketime program would stand between us and the process to be killed, so only its library is used.
     let found = Command::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]).output();
