@@ -11,8 +11,9 @@ use std::time::Duration;
 use crate::ca::authorities::CaFiles;
 use crate::ca::certificate::{CaCertificate, CaCertificateError};
 use crate::ca::csr::SubjectKey;
+use crate::ca::key_file::{KeyError, make_ledger_key};
 use crate::ca::lint::{self, LintError};
-use crate::ca::signer::{self, CaKey, KeyError, SignError};
+use crate::ca::signer::{self, CaKey, SignError};
 use crate::ca::tbs::{self, CaProfile, TbsError};
 use crate::clock::Clock;
 use crate::durable;
@@ -183,6 +184,7 @@ pub async fn found(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
     drop(store);
     issuing_key.store(&made.issuing_key())?;
     identity_key.store(&made.identity_key())?;
+    make_ledger_key(&made.ledger_key())?;
     for (path, certificate) in [(made.root(), &root), (made.issuing(), &issuing), (made.identity(), &identity)] {
         durable::replace(&path, certificate.pem().as_bytes(), 0o644).map_err(file(&path))?;
     }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::certificate::{CaCertificate, CaCertificateError};
-use super::signer::{Authority, KeyError};
+use super::key_file::KeyError;
+use super::signer::Authority;
 use crate::grant::CertificateKind;
 
 /// The names of the files; the directory is `STATE/ca`.

@@ -1,10 +1,7 @@
 //! The only code that touches CA keys. It signs nothing but a recorded certificate (rule R1).
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pkcs8::pkcs5::pbes2;
 use pkcs8::{LineEnding, PrivateKeyInfoRef};
@@ -15,10 +12,11 @@ use zeroize::Zeroizing;
 
 use super::certificate::CaCertificate;
 use super::csr::SubjectKey;
+use super::key_file::{self, KeyError};
 use super::lint::Linted;
 use super::tbs::signature_algorithm;
 use crate::profile::KeyKind;
-use crate::random::{NoRandomness, Random};
+use crate::random::Random;
 use crate::store::Recorded;
 
 /// DER of the AlgorithmIdentifier ecdsa-with-SHA256 (RFC 5758, section 3.2).
@@ -27,48 +25,6 @@ const ECDSA_SHA256: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x
 const ECDSA_SHA384: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
 /// scrypt's work factor for a root key kept elsewhere: OpenSSL opens 2^14 and refuses 2^17.
 const SCRYPT_LOG_N: u8 = 14;
-/// A key file is a few hundred bytes.
-const MAX_KEY_FILE: u64 = 16 * 1024;
-
-/// Why a CA key cannot be used. Never says anything about the key itself.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// The file cannot be read or written.
-    #[error("{path}: {source}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Others than its owner can read the file.
-    #[error("{path} has mode {mode:04o}; a CA key is for its owner alone: chmod 600 {path}")]
-    Mode {
-        /// Which file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// Not a PKCS#8 key of a kind that signs here.
-    #[error("{0} holds no PKCS#8 key of kind ecdsa-p256 or ecdsa-p384")]
-    Unreadable(PathBuf),
-    /// The key belongs to another certificate.
-    #[error("{0} is not the key of the certificate beside it")]
-    Mismatch(PathBuf),
-    /// The system gave no key or no randomness.
-    #[error("no key could be made: the system gave no randomness")]
-    Generation,
-    /// The passphrase cannot be used.
-    #[error("the key could not be encrypted; is the passphrase empty?")]
-    Encryption,
-}
-
-impl From<NoRandomness> for KeyError {
-    fn from(_: NoRandomness) -> Self {
-        Self::Generation
-    }
-}
 
 /// Why a recorded certificate was not signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -117,10 +73,7 @@ impl CaKey {
     /// # Errors
     /// [`KeyError::File`], also when the file exists.
     pub fn store(&self, path: &Path) -> Result<(), KeyError> {
-        let der = Zeroizing::new(self.pair.serialize_der());
-        let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-        let text = Zeroizing::new(pem::encode_config(&pem::Pem::new("PRIVATE KEY", der.to_vec()), config));
-        write_new(path, text.as_bytes())
+        key_file::write_new(path, &Zeroizing::new(self.pair.serialize_der()))
     }
 
     /// Writes PKCS#8 PEM, encrypted with `passphrase` (PBES2: scrypt and AES-256-CBC, RFC 7914 and
@@ -139,7 +92,7 @@ impl CaKey {
         let info = PrivateKeyInfoRef::try_from(der.as_slice()).map_err(|_| KeyError::Encryption)?;
         let encrypted = info.encrypt_with_params(parameters, passphrase).map_err(|_| KeyError::Encryption)?;
         let text = encrypted.to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF).map_err(|_| KeyError::Encryption)?;
-        write_new(path, text.as_bytes())
+        key_file::write_text(path, text.as_bytes())
     }
 
     /// Reads PKCS#8 PEM from a file that only its owner can read.
@@ -147,19 +100,7 @@ impl CaKey {
     /// # Errors
     /// [`KeyError::File`], [`KeyError::Mode`], [`KeyError::Unreadable`].
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let file = |source| KeyError::File { path: path.to_owned(), source };
-        let metadata = std::fs::metadata(path).map_err(file)?;
-        let mode = metadata.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Mode { path: path.to_owned(), mode });
-        }
-        if metadata.len() > MAX_KEY_FILE {
-            return Err(KeyError::Unreadable(path.to_owned()));
-        }
-        let text = Zeroizing::new(std::fs::read(path).map_err(file)?);
-        let unreadable = || KeyError::Unreadable(path.to_owned());
-        let block = pem::parse(text.as_slice()).map_err(|_| unreadable())?;
-        let der = Zeroizing::new(block.into_contents());
+        let der = key_file::read(path)?;
         for kind in [KeyKind::EcdsaP256, KeyKind::EcdsaP384] {
             let Ok(algorithm) = signature_algorithm(kind) else { continue };
             let pkcs8 = PrivatePkcs8KeyDer::from(der.as_slice());
@@ -167,7 +108,7 @@ impl CaKey {
                 return Ok(Self { pair, kind });
             }
         }
-        Err(unreadable())
+        Err(KeyError::Unreadable { path: path.to_owned(), wanted: "ecdsa-p256 or ecdsa-p384" })
     }
 }
 
@@ -247,10 +188,4 @@ pub fn assemble(tbs: &[u8], signature: &[u8], issuer_key: KeyKind) -> Vec<u8> {
             writer.next().write_bitvec_bytes(signature, signature.len() * 8);
         });
     })
-}
-
-fn write_new(path: &Path, text: &[u8]) -> Result<(), KeyError> {
-    let file = |source| KeyError::File { path: path.to_owned(), source };
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(file)?;
-    out.write_all(text).and_then(|()| out.sync_all()).map_err(file)
 }
