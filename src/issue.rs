@@ -11,9 +11,11 @@ use crate::ca::identity::HostIdentity;
 use crate::ca::lint::{self, LintError};
 use crate::ca::signer::SignError;
 use crate::ca::tbs::{self, TbsError};
+use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, Timestamp};
 use crate::grant::Grant;
 use crate::in_force::DeclarationSlot;
+use crate::ledger::checkpoint::InclusionProof;
 use crate::ledger::{CertificateRecord, EntryError};
 use crate::name::{DnsName, HostName};
 use crate::policy::{Denial, Verdict, judge};
@@ -37,6 +39,8 @@ pub struct CertificateAuthority {
     pub trust_domain: DnsName,
     /// The declaration in force.
     pub declaration: DeclarationSlot,
+    /// What signs the ledger's heads.
+    pub checkpoints: Checkpoints,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness, for serials and tokens.
@@ -123,8 +127,8 @@ pub struct Issued {
     pub leaf: Vec<u8>,
     /// The leaf's serial number.
     pub serial: Serial,
-    /// The index of its ledger entry.
-    pub index: u64,
+    /// Its ledger entry, and the proof that the entry is in the ledger.
+    pub proof: InclusionProof,
     /// Its last moment.
     pub not_after: Timestamp,
     /// When to come again: at half of its life.
@@ -264,7 +268,7 @@ impl CertificateAuthority {
             chain_pem,
             leaf: signed.der,
             serial: linted.serial().clone(),
-            index: recorded.index(),
+            proof: self.checkpoints.prove(&recorded),
             not_after: linted.not_after(),
             renew_after: half_life(now, grant.lifetime().as_duration()),
             made_key,

@@ -37,6 +37,7 @@ pub mod client;
 pub mod tls;
 
 // Layer 4: the spine.
+pub mod checkpoints;
 pub mod enroll;
 pub mod in_force;
 pub mod init;

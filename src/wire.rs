@@ -20,6 +20,10 @@ pub const PROBLEM: &str = "application/problem+json";
 pub const SERIAL_HEADER: &str = "psfca-serial";
 /// Answer header: the index of the ledger entry that recorded the certificate.
 pub const INDEX_HEADER: &str = "psfca-ledger-index";
+/// Answer header: the proof that the certificate is in the ledger (C2SP tlog-proof, base64).
+pub const PROOF_HEADER: &str = "psfca-ledger-proof";
+/// Answer header of an enrolment: the key that signs the ledger's checkpoints.
+pub const LEDGER_KEY_HEADER: &str = "psfca-ledger-key";
 /// Answer header: when the host should renew, RFC 3339.
 pub const RENEW_HEADER: &str = "psfca-renew-after";
 
@@ -177,6 +181,27 @@ pub struct AuditQuery {
     /// At most so many; 1000 at most, 100 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+}
+
+/// Filters of `GET /v1/ledger/consistency`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsistencyQuery {
+    /// The size that is known.
+    pub old: u64,
+    /// The size that is new.
+    pub new: u64,
+}
+
+/// `GET /v1/ledger/consistency`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consistency {
+    /// The size that was known.
+    pub old: u64,
+    /// The size that is new.
+    pub new: u64,
+    /// The proof (RFC 9162, section 2.1.4.1).
+    pub hashes: Vec<Digest>,
 }
 
 /// One CA certificate in [`Health`].

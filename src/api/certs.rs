@@ -8,6 +8,8 @@ use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::Api;
@@ -63,12 +65,14 @@ pub(super) fn request<'a>(headers: &HeaderMap, body: &'a Bytes) -> Result<&'a [u
 
 /// A chain, or the whole bundle where the CA made the key, with what the host wants to know.
 pub(super) fn answer(issued: Issued, kind: CertificateKind, name: &str) -> Response {
-    let Issued { chain_pem, leaf: _, serial, index, not_after, renew_after, made_key } = issued;
+    let Issued { chain_pem, leaf: _, serial, proof, not_after, renew_after, made_key } = issued;
+    let index = proof.index;
     let headers = [
         (header::CONTENT_TYPE, text(wire::PEM_CHAIN)),
         (header::CACHE_CONTROL, text("no-store")),
         (HeaderName::from_static(wire::SERIAL_HEADER), text(&serial.to_string())),
         (HeaderName::from_static(wire::INDEX_HEADER), text(&index.to_string())),
+        (HeaderName::from_static(wire::PROOF_HEADER), text(&STANDARD.encode(proof.to_text()))),
         (HeaderName::from_static(wire::RENEW_HEADER), text(&renew_after.to_string())),
     ];
     let body = match made_key {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use zeroize::Zeroizing;
 
@@ -15,7 +15,7 @@ use super::certs::{answer, read_body, request};
 use super::problem::Refusal;
 use crate::grant::CertificateKind;
 use crate::token::TokenSecret;
-use crate::wire::EnrollRequest;
+use crate::wire::{EnrollRequest, LEDGER_KEY_HEADER};
 
 /// A token and a request in exchange for an identity.
 pub(super) async fn enroll(
@@ -29,7 +29,10 @@ pub(super) async fn enroll(
     })?;
     let secret = TokenSecret::parse(&Zeroizing::new(secret))?;
     let (issued, host) = api.ca.enroll(&secret, csr.as_bytes()).await?;
-    Ok(answer(issued, CertificateKind::Identity, host.as_str()))
+    let mut answer = answer(issued, CertificateKind::Identity, host.as_str());
+    let key = HeaderValue::from_str(&api.ca.checkpoints.verifier().to_string()).map_err(|_| Refusal::Internal)?;
+    answer.headers_mut().insert(LEDGER_KEY_HEADER, key);
+    Ok(answer)
 }
 
 /// The next identity in exchange for the present one.

@@ -7,6 +7,7 @@ mod certs;
 mod decision;
 mod enroll;
 mod health;
+mod ledger;
 mod operator;
 mod problem;
 
@@ -83,6 +84,9 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/v1/certs", Listener::Network, get(certs::list)),
         route("POST", "/v1/certs/{name}", Listener::Network, post(certs::issue)),
         route("GET", "/v1/audit", Listener::Both, get(audit::list)),
+        route("GET", "/v1/ledger/checkpoint", Listener::Both, get(ledger::checkpoint)),
+        route("GET", "/v1/ledger/consistency", Listener::Both, get(ledger::consistency)),
+        route("GET", "/v1/ledger/tile/{*path}", Listener::Admin, get(ledger::tile)),
         route("GET", "/v1/hosts", Listener::Admin, get(operator::hosts)),
         route("POST", "/v1/tokens", Listener::Admin, post(operator::make_token)),
     ]

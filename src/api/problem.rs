@@ -40,6 +40,8 @@ pub(super) enum Refusal {
     Malformed(String),
     #[error("the body is larger than this daemon accepts")]
     TooLarge,
+    #[error("the ledger has {head} entries; nothing can be said of {size}, or of a larger size before a smaller one")]
+    NoSuchSize { size: u64, head: u64 },
     #[error("there is nothing at this path; GET /openapi.json says what there is")]
     NoSuchPath,
     #[error("this path does not take that method; GET /openapi.json says which it takes")]
@@ -100,6 +102,7 @@ impl Refusal {
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "Not a certificate request"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::NoSuchSize { .. } => (StatusCode::NOT_FOUND, "no-such-size", "The ledger never had this size"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "Nothing here"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "Not this way"),
             Self::TooSlow => UNAVAILABLE,

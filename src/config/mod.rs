@@ -142,6 +142,12 @@ impl CaConfig {
         read::config(file)
     }
 
+    /// What the ledger is called in its checkpoints: `psf.io/PSF_CA`.
+    #[must_use]
+    pub fn ledger_origin(&self) -> String {
+        format!("{}/{}", self.trust_domain, self.name)
+    }
+
     /// The grant for the daemon's own server certificate: the `server_names`, for seven days.
     pub fn daemon_grant(&self) -> Grant {
         let mut alt_names = SubjectAltNames::default();

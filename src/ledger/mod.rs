@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 pub mod note;
+pub mod tile;
 pub mod tree;
 
 use serde::{Deserialize, Serialize};

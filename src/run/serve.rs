@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use super::{init, reload};
 use crate::api::{self, Api, Listener, RequestLimits};
 use crate::ca::authorities::{Authorities, CaFiles};
+use crate::ca::key_file::load_ledger_key;
+use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::CaConfig;
 use crate::expiry::ca_warning;
@@ -42,7 +44,8 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
     // Before anything else: a reload that comes early must not end the daemon.
     let watch = reload::Watch::begin(&config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let authorities = Authorities::load(&CaFiles::in_state(&config.state_dir))?;
+    let files = CaFiles::in_state(&config.state_dir);
+    let authorities = Authorities::load(&files)?;
     let store = Arc::new(Store::open(&ledger_path(&config.state_dir))?);
     let trust_bundle = authorities.root().pem();
     if let Err(error) = init::write_trust_bundle(&config, &trust_bundle) {
@@ -55,6 +58,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         subject: config.subject.clone(),
         trust_domain: config.trust_domain.clone(),
         declaration,
+        checkpoints: Checkpoints::new(load_ledger_key(&files.ledger_key(), &config.ledger_origin())?),
         clock,
         random: Arc::new(SystemRandom),
     });

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::tiles::StoredNodes;
 use super::{Host, RecordError, Store, StoreError, StoredDeclaration, lock};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::ledger::tile::TilePath;
+use crate::ledger::tree::consistency_proof;
 use crate::ledger::{CertificateRecord, Entry, Event};
 use crate::name::HostName;
 use crate::wire::AuditQuery;
@@ -96,6 +99,27 @@ impl Store {
         now: Timestamp,
     ) -> Result<(Vec<StoredCertificate>, Option<u64>), StoreError> {
         self.read(move |connection| certificates(connection, &query, now)).await
+    }
+
+    /// The proof that the first `old` entries are the beginning of the first `new` ones; none where
+    /// the ledger never had such sizes.
+    ///
+    /// # Errors
+    /// When the store fails or a hash is missing.
+    pub async fn consistency(&self, old: u64, new: u64) -> Result<Option<Vec<Digest>>, StoreError> {
+        if new > self.head().size {
+            return Ok(None);
+        }
+        self.read(move |connection| consistency_proof(&mut StoredNodes::new(connection, None, new), old, new)).await
+    }
+
+    /// A tile's octets; none where the ledger is not that large.
+    ///
+    /// # Errors
+    /// When the store fails or something is missing in the tile.
+    pub async fn tile(&self, path: TilePath) -> Result<Option<Vec<u8>>, StoreError> {
+        let size = self.head().size;
+        self.read(move |connection| super::tiles::octets(connection, path, size)).await
     }
 
     /// Runs `query` on the reading connection, off the async threads.

@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::{StoreError, read};
 use crate::digest::Digest;
+use crate::ledger::tile::{TileKind, TilePath};
 use crate::ledger::tree::{self, Node, Nodes, TILE_HEIGHT, TILE_WIDTH, Tile};
 
 /// How many entries there are, and the root over them.
@@ -146,6 +147,41 @@ pub(super) fn read_tile(connection: &Connection, level: usize, index: u64, size:
         return Err(StoreError::Damaged(format!("tile {index} of level {level} is not whole")));
     }
     Ok(tile)
+}
+
+/// The octets of a tile as C2SP tlog-tiles has them; none beyond what `size` entries fill.
+pub(super) fn octets(connection: &Connection, path: TilePath, size: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let level = match path.kind {
+        TileKind::Hashes(level) => level as usize,
+        TileKind::Entries => 0,
+    };
+    let Some(start) = path.index.checked_mul(TILE_WIDTH) else { return Ok(None) };
+    let end = start.saturating_add(path.width.into());
+    if end > complete(size, level) {
+        return Ok(None);
+    }
+    let mut out = Vec::new();
+    match path.kind {
+        TileKind::Hashes(_) => {
+            let tile = read_tile(connection, level, path.index, size)?;
+            for hash in &tile.bottom()[..path.width.into()] {
+                out.extend_from_slice(hash.as_bytes());
+            }
+        }
+        TileKind::Entries => {
+            let mut statement =
+                connection.prepare_cached("SELECT bytes FROM entry WHERE idx >= ?1 AND idx < ?2 ORDER BY idx")?;
+            let mut rows = statement.query(params![start, end])?;
+            while let Some(row) = rows.next()? {
+                let entry = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+                let length = u16::try_from(entry.len());
+                let length = length.map_err(|_| StoreError::Damaged("an entry is over the limit".to_owned()))?;
+                out.extend_from_slice(&length.to_be_bytes());
+                out.extend_from_slice(entry);
+            }
+        }
+    }
+    Ok(Some(out))
 }
 
 #[cfg(test)]
