@@ -118,6 +118,13 @@ fn a_setting_that_names_another_cas_daemon_changes_no_trust() {
     assert_eq!(host.psfca(&["renew", "--force"]).status.code(), Some(4));
     assert_eq!(kept(&host), before);
 
+    // Not even where its roots were put among those that applications trust: the agent goes by its enrolment.
+    fs::copy(other.trust_bundle(), host.trust_bundle()).unwrap();
+    assert_eq!(host.psfca(&["issue", NAME]).status.code(), Some(4));
+    assert_eq!(host.psfca(&["renew", "--force"]).status.code(), Some(1));
+    assert_eq!(kept(&host)[1..], before[1..]);
+    fs::write(host.trust_bundle(), &before[0]).unwrap();
+
     // The next in the list is asked, and it has to be of the CA that the host enrolled with.
     let (issuer, ours) = (issuer_key(&host), &road.address);
     fs::write(host.config(), format!("{settings}server: ['{}', '{ours}']\n", other.address())).unwrap();
