@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::grant::CertificateKind;
+use crate::wire::CaHealth;
 
 /// How long before the end of a CA certificate warnings begin: half a year, since replacing a
 /// root means touching every client.
@@ -15,6 +17,12 @@ pub fn ca_warning(end: Timestamp, now: Timestamp) -> Option<String> {
         return Some(format!("it ended {}; nothing that it signed is accepted any more", end.with_distance(now)));
     }
     (now.plus(CA_WARNING) > end).then(|| format!("it ends {}; plan its replacement now", end.with_distance(now)))
+}
+
+/// What health and `psfca check` say of one CA certificate.
+#[must_use]
+pub fn ca_health(kind: CertificateKind, end: Timestamp, now: Timestamp) -> CaHealth {
+    CaHealth { ca: kind.as_str().to_owned(), not_after: end, warning: ca_warning(end, now) }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod profile;
 pub mod random;
 pub mod serial;
 pub mod telemetry;
+pub mod text;
 pub mod token;
 pub mod wire;
 pub mod yaml;

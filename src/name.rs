@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::text::serde_as_text;
+
 /// Longest DNS name in text form without the trailing dot (RFC 1035, section 2.3.4).
 const MAX_NAME: usize = 253;
 /// Longest label (RFC 1035, section 2.3.4).
@@ -120,18 +122,7 @@ macro_rules! name_type {
             }
         }
 
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_str(&self.0)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-                Self::parse(&text).map_err(serde::de::Error::custom)
-            }
-        }
+        serde_as_text!($name);
     };
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::clock::Timestamp;
 use crate::digest::{hex, parse_hex};
 use crate::random::{NoRandomness, Random};
+use crate::text::serde_as_text;
 
 /// Octets of randomness in a serial that we make: 112 bits, above the 96 that rule out collisions
 /// and prediction.
@@ -89,18 +90,7 @@ impl std::str::FromStr for Serial {
     }
 }
 
-impl serde::Serialize for Serial {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Serial {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(Serial);
 
 #[cfg(test)]
 mod tests {

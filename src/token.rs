@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::digest::Digest;
 use crate::name::DnsName;
 use crate::random::{NoRandomness, Random};
+use crate::text::serde_as_text;
 
 const PREFIX: &str = "psfca1";
 /// Longest text that is looked at: an address of 260 characters, two times 32 bytes, three dots.
@@ -81,18 +82,7 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-impl serde::Serialize for ServerAddress {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for ServerAddress {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(ServerAddress);
 
 /// The 256-bit secret of a token. Only its hash is ever stored by the CA.
 #[derive(Clone)]

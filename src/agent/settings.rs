@@ -7,11 +7,14 @@ use serde::Deserialize;
 
 use crate::token::ServerAddress;
 
+/// Where the settings are when nobody says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/psfca/host.yaml";
+
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// The file is there and cannot be read.
+    /// The file cannot be read, or was named by someone and is not there.
     #[error("{path} cannot be read: {cause}")]
     Unreadable {
         /// The file.
@@ -75,14 +78,16 @@ impl Default for Raw {
 }
 
 impl Settings {
-    /// Reads `path`; the defaults apply where it is absent. Relative paths in it start at its directory.
+    /// Reads the file that was `given`, or else [`DEFAULT_FILE`]; where that one is absent the
+    /// defaults apply. Relative paths in a file start at its directory.
     ///
     /// # Errors
-    /// [`SettingsError`] when it is there and not good.
-    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+    /// [`SettingsError`] when a given file is absent, or either is not good.
+    pub fn read(given: Option<&Path>) -> Result<Self, SettingsError> {
+        let path = given.unwrap_or(Path::new(DEFAULT_FILE));
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, path),
-            Err(error) if error.kind() == ErrorKind::NotFound => Self::parse("", path),
+            Err(error) if error.kind() == ErrorKind::NotFound && given.is_none() => Self::parse("", path),
             Err(cause) => Err(SettingsError::Unreadable { path: path.to_owned(), cause }),
         }
     }
@@ -114,11 +119,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_absent_or_empty_file_means_the_defaults() {
-        let defaults = Settings::read(Path::new("/nonexistent/host.yaml")).unwrap();
+    fn an_empty_file_means_the_defaults() {
+        let defaults = Settings::parse("", Path::new("/nonexistent/host.yaml")).unwrap();
         assert_eq!(defaults.bundles, Path::new("/etc/ssl/private"));
         assert_eq!((defaults.owner.as_str(), defaults.group.as_str(), defaults.mode), ("root", "ssl-cert", 0o640));
         assert_eq!(Settings::parse("# nothing\n", Path::new("/nonexistent/host.yaml")).unwrap(), defaults);
+    }
+
+    #[test]
+    fn a_file_that_somebody_named_has_to_be_there() {
+        let error = Settings::read(Some(Path::new("/nonexistent/host.yaml"))).unwrap_err().to_string();
+        assert!(error.starts_with("/nonexistent/host.yaml cannot be read: No such file"), "{error}");
     }
 
     #[test]

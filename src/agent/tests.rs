@@ -152,7 +152,7 @@ async fn world() -> World {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("host.yaml");
     std::fs::write(&config, "state: state\nbundles: private\ntrust_bundle: certs/PSF_CA.pem\n").unwrap();
-    let settings = Settings::read(&config).unwrap();
+    let settings = Settings::read(Some(&config)).unwrap();
     World { daemon, address, directory, settings, serving }
 }
 

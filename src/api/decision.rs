@@ -1,14 +1,12 @@
 //! One log line and one count for every decision, whatever the handler was.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 
 use super::Api;
-use super::problem::Refusal;
 use crate::ca::identity::Peer;
 use crate::clock::Timestamp;
 use crate::grant::CertificateKind;
@@ -23,14 +21,6 @@ pub(super) enum Decision {
     TokenMade { host: String },
     /// Nothing left but a problem.
     Refused { reason: &'static str, detail: String },
-}
-
-/// Gives a request so much time and no more.
-pub(super) async fn within(limit: Duration, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Refusal::TooSlow.into_response(),
-    }
 }
 
 /// Logs and counts what was decided.

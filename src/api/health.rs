@@ -9,7 +9,7 @@ use axum::{Json, response};
 
 use super::problem::Refusal;
 use super::{Api, OPENAPI};
-use crate::expiry::ca_warning;
+use crate::expiry::ca_health;
 use crate::telemetry::OPENMETRICS;
 use crate::wire::{CaHealth, DeclarationHealth, Health};
 
@@ -27,11 +27,7 @@ pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Healt
         .authorities
         .certificates()
         .each()
-        .map(|(kind, certificate)| CaHealth {
-            ca: kind.as_str().to_owned(),
-            not_after: certificate.not_after(),
-            warning: ca_warning(certificate.not_after(), now),
-        })
+        .map(|(kind, certificate)| ca_health(kind, certificate.not_after(), now))
         .collect();
     let problem = api.ca.declaration.problem();
     let good = problem.is_none() && ca.iter().all(|ca| ca.warning.is_none());

@@ -98,6 +98,6 @@ pub fn router(api: Arc<Api>, listener: Listener, limits: RequestLimits) -> Route
         .with_state(Arc::clone(&api))
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn(move |request, next| decision::within(limits.time, request, next)))
+        .layer(middleware::from_fn(move |request, next| problem::within(limits.time, request, next)))
         .layer(middleware::from_fn_with_state(api, decision::report))
 }

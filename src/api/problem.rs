@@ -2,9 +2,12 @@
 //! a wildcard: a new error does not compile until somebody has decided what it is.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::Json;
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::decision::Decision;
@@ -131,6 +134,14 @@ pub(super) async fn no_such_path() -> Refusal {
 
 pub(super) async fn no_such_method() -> Refusal {
     Refusal::NoSuchMethod
+}
+
+/// Gives a request so much time and no more.
+pub(super) async fn within(limit: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::TooSlow.into_response(),
+    }
 }
 
 /// A panic is a bug; the request gets a problem and the daemon lives on.

@@ -16,6 +16,7 @@ pub struct CaCertificate {
     public_key: Vec<u8>,
     spki: Vec<u8>,
     key: KeyKind,
+    not_before: Timestamp,
     not_after: Timestamp,
 }
 
@@ -66,6 +67,7 @@ impl CaCertificate {
             public_key: certificate.public_key().subject_public_key.data.to_vec(),
             spki: certificate.public_key().raw.to_vec(),
             key: key.ok_or_else(|| CaCertificateError::Key(common_name.clone()))?,
+            not_before: Timestamp::from_unix(certificate.validity().not_before.timestamp()),
             not_after: Timestamp::from_unix(certificate.validity().not_after.timestamp()),
             der: der.to_vec(),
             common_name,
@@ -124,6 +126,12 @@ impl CaCertificate {
     #[must_use]
     pub const fn key(&self) -> KeyKind {
         self.key
+    }
+
+    /// Its first moment.
+    #[must_use]
+    pub const fn not_before(&self) -> Timestamp {
+        self.not_before
     }
 
     /// Its last moment.

@@ -45,6 +45,16 @@ pub enum TbsError {
         /// The issuer's end.
         end: Timestamp,
     },
+    /// The clock is before the issuer's first moment, so one of the two is wrong.
+    #[error("the clock says {now}, and {issuer} begins {beginning}; set this machine's clock")]
+    BeforeIssuer {
+        /// What the clock says.
+        now: Timestamp,
+        /// The issuer's common name.
+        issuer: String,
+        /// The issuer's first moment.
+        beginning: Timestamp,
+    },
     /// The encoder refused a value.
     #[error("the certificate cannot be encoded: {0}")]
     Encoding(String),
@@ -76,7 +86,7 @@ struct Unsigned<'a> {
     message: RefCell<Vec<u8>>,
 }
 
-impl PublicKeyData for Unsigned<'_> {
+impl PublicKeyData for &Unsigned<'_> {
     fn der_bytes(&self) -> &[u8] {
         self.public_key
     }
@@ -85,7 +95,7 @@ impl PublicKeyData for Unsigned<'_> {
     }
 }
 
-impl SigningKey for Unsigned<'_> {
+impl SigningKey for &Unsigned<'_> {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         *self.message.borrow_mut() = message.to_vec();
         Ok(Vec::new())
@@ -104,7 +114,8 @@ pub(super) fn signature_algorithm(kind: KeyKind) -> Result<&'static rcgen::Signa
 /// The to-be-signed bytes of a leaf: everything from the grant, only the public key from `key`.
 ///
 /// # Errors
-/// [`TbsError::OutlivesIssuer`] rather than a certificate that is silently cut short.
+/// [`TbsError::OutlivesIssuer`] rather than a certificate that is silently cut short, and
+/// [`TbsError::BeforeIssuer`] rather than one by a clock that cannot be right.
 pub fn leaf(
     grant: &Grant,
     subject: &SubjectFields,
@@ -113,15 +124,8 @@ pub fn leaf(
     serial: Serial,
     now: Timestamp,
 ) -> Result<Tbs, TbsError> {
-    let not_after = now.plus(grant.lifetime().as_duration());
-    if not_after > issuer.not_after() {
-        return Err(TbsError::OutlivesIssuer {
-            wanted: not_after,
-            issuer: issuer.common_name().to_owned(),
-            end: issuer.not_after(),
-        });
-    }
-    let mut params = params(&serial, now.minus(BACKDATE), not_after);
+    let validity = Validity::within(issuer, now, grant.lifetime().as_duration())?;
+    let mut params = params(&serial, validity);
     params.distinguished_name = leaf_subject(subject, grant.name())?;
     params.subject_alt_names = leaf_alt_names(grant)?;
     params.is_ca = IsCa::ExplicitNoCa;
@@ -136,16 +140,8 @@ pub fn leaf(
     if grant.usages().client() {
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
     }
-    let unsigned = Unsigned {
-        public_key: issuer.public_key(),
-        algorithm: signature_algorithm(issuer.key())?,
-        message: RefCell::default(),
-    };
-    let issuer = Issuer::from_ca_cert_der(&issuer.der().into(), unsigned)?;
-    let subject = SubjectPublicKeyInfo::from_der(key.spki())?;
-    params.key_identifier_method = key_identifier(&subject);
-    params.signed_by(&subject, &issuer)?;
-    Ok(finish(&issuer.key().message, serial, now.minus(BACKDATE), not_after))
+    let bytes = encode(params, key, Some(issuer))?;
+    Ok(Tbs { bytes, serial, not_before: validity.not_before, not_after: validity.not_after })
 }
 
 /// The to-be-signed bytes of a CA certificate: self-signed where `issuer` is none.
@@ -159,8 +155,11 @@ pub fn ca(
     serial: Serial,
     now: Timestamp,
 ) -> Result<Tbs, TbsError> {
-    let (not_before, not_after) = (now.minus(BACKDATE), now.plus(profile.lifetime));
-    let mut params = params(&serial, not_before, not_after);
+    let validity = match issuer {
+        Some(issuer) => Validity::within(issuer, now, profile.lifetime)?,
+        None => Validity::from(now, profile.lifetime),
+    };
+    let mut params = params(&serial, validity);
     params.distinguished_name = ca_subject(&profile.subject, &profile.common_name)?;
     if let Some(email) = &profile.subject.email {
         // RFC 5280, section 4.1.2.6: an address in the subject belongs into the SAN as well.
@@ -172,51 +171,67 @@ pub fn ca(
         _ => BasicConstraints::Constrained(0),
     });
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let subject = SubjectPublicKeyInfo::from_der(key.spki())?;
-    params.key_identifier_method = key_identifier(&subject);
-    let Some(issuer) = issuer else {
-        let unsigned = Unsigned {
-            public_key: subject.der_bytes(),
-            algorithm: signature_algorithm(key.kind())?,
-            message: RefCell::default(),
-        };
-        params.self_signed(&unsigned)?;
-        return Ok(finish(&unsigned.message, serial, not_before, not_after));
-    };
-    if not_after > issuer.not_after() {
-        return Err(TbsError::OutlivesIssuer {
-            wanted: not_after,
-            issuer: issuer.common_name().to_owned(),
-            end: issuer.not_after(),
-        });
-    }
-    let unsigned = Unsigned {
-        public_key: issuer.public_key(),
-        algorithm: signature_algorithm(issuer.key())?,
-        message: RefCell::default(),
-    };
-    let issuer = Issuer::from_ca_cert_der(&issuer.der().into(), unsigned)?;
-    params.signed_by(&subject, &issuer)?;
-    Ok(finish(&issuer.key().message, serial, not_before, not_after))
+    let bytes = encode(params, key, issuer)?;
+    Ok(Tbs { bytes, serial, not_before: validity.not_before, not_after: validity.not_after })
 }
 
-fn params(serial: &Serial, not_before: Timestamp, not_after: Timestamp) -> CertificateParams {
+/// First and last moment.
+#[derive(Clone, Copy)]
+struct Validity {
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl Validity {
+    fn from(now: Timestamp, lifetime: Duration) -> Self {
+        Self { not_before: now.minus(BACKDATE), not_after: now.plus(lifetime) }
+    }
+
+    /// As [`Validity::from`], if it lies within the issuer's (rule R5).
+    fn within(issuer: &CaCertificate, now: Timestamp, lifetime: Duration) -> Result<Self, TbsError> {
+        let validity = Self::from(now, lifetime);
+        let name = || issuer.common_name().to_owned();
+        if validity.not_after > issuer.not_after() {
+            let (wanted, end) = (validity.not_after, issuer.not_after());
+            return Err(TbsError::OutlivesIssuer { wanted, issuer: name(), end });
+        }
+        if validity.not_before < issuer.not_before() {
+            return Err(TbsError::BeforeIssuer { now, issuer: name(), beginning: issuer.not_before() });
+        }
+        Ok(validity)
+    }
+}
+
+fn params(serial: &Serial, validity: Validity) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.serial_number = Some(SerialNumber::from_slice(serial.octets()));
-    params.not_before = not_before.to_offset();
-    params.not_after = not_after.to_offset();
+    params.not_before = validity.not_before.to_offset();
+    params.not_after = validity.not_after.to_offset();
     params.use_authority_key_identifier_extension = true;
     params
+}
+
+/// What rcgen would sign, with `issuer` or else with the key itself.
+fn encode(
+    mut params: CertificateParams,
+    key: &SubjectKey,
+    issuer: Option<&CaCertificate>,
+) -> Result<Arc<[u8]>, TbsError> {
+    let subject = SubjectPublicKeyInfo::from_der(key.spki())?;
+    params.key_identifier_method = key_identifier(&subject);
+    let (public_key, kind) = issuer.map_or_else(|| (subject.der_bytes(), key.kind()), |ca| (ca.public_key(), ca.key()));
+    let unsigned = Unsigned { public_key, algorithm: signature_algorithm(kind)?, message: RefCell::default() };
+    match issuer {
+        Some(issuer) => params.signed_by(&subject, &Issuer::from_ca_cert_der(&issuer.der().into(), &unsigned)?)?,
+        None => params.self_signed(&&unsigned)?,
+    };
+    Ok(unsigned.message.take().into())
 }
 
 /// RFC 7093, section 2, method 1: SHA-256 of the key's bits, cut to 160 bits. (rcgen's own hashes the whole
 /// SubjectPublicKeyInfo, which is none of the methods there; pkilint says so.)
 fn key_identifier(subject: &SubjectPublicKeyInfo) -> KeyIdMethod {
     KeyIdMethod::PreSpecified(Digest::of(subject.der_bytes()).as_bytes()[..20].to_vec())
-}
-
-fn finish(message: &RefCell<Vec<u8>>, serial: Serial, not_before: Timestamp, not_after: Timestamp) -> Tbs {
-    Tbs { bytes: message.take().into(), serial, not_before, not_after }
 }
 
 /// `C, ST, L, O, OU, CN` without the e-mail; empty where the name does not fit a common name.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::table::align;
 use crate::clock::Timestamp;
 use crate::grant::Rule;
 use crate::wire::{AuditEntry, CertificateState};
@@ -28,7 +29,7 @@ pub fn print_table(entries: &[AuditEntry], more: bool, now: Timestamp) -> io::Re
     if entries.is_empty() {
         return writeln!(out, "No certificate matches.");
     }
-    let header = ["INDEX", "RECORDED", "KIND", "NAME", "HOST", "UNTIL", "STATE", "SERIAL"];
+    let header = ["INDEX", "RECORDED", "KIND", "NAME", "HOST", "UNTIL", "STATE", "SERIAL"].map(str::to_owned);
     let rows = entries.iter().map(|entry| {
         [
             entry.index.to_string(),
@@ -41,7 +42,8 @@ pub fn print_table(entries: &[AuditEntry], more: bool, now: Timestamp) -> io::Re
             entry.serial.to_string(),
         ]
     });
-    super::table::print(&mut out, header, rows)?;
+    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
+    out.write_all(align(&rows, rows[0].len()).as_bytes())?;
     if more {
         writeln!(out, "There are more; --limit shows them.")?;
     }

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use super::table::align;
+use crate::clock::Timestamp;
 use crate::declaration::{Declaration, Service};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::digest::Digest;
@@ -11,9 +13,19 @@ use crate::grant::Place;
 use crate::name::{DnsName, HostName, RoleName};
 use crate::policy;
 use crate::profile::{KeyKind, Usages};
+use crate::wire::CaHealth;
 
 /// Most hosts that one line of the table names.
 const MAX_HOSTS: usize = 4;
+
+/// What is known beside the declaration.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The hosts of `--hosts`, or the enrolled ones; none when neither could be read.
+    pub hosts: Option<Vec<HostName>>,
+    /// The CA's certificates; empty without a CA, or when it could not be asked.
+    pub ca: Vec<CaHealth>,
+}
 
 /// One message, for programs.
 #[derive(Debug, Serialize)]
@@ -63,6 +75,7 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     declaration: Option<Digest>,
     names: Vec<Name<'a>>,
+    ca: &'a [CaHealth],
     messages: Vec<Message<'a>>,
 }
 
@@ -70,11 +83,8 @@ struct Report<'a> {
 ///
 /// # Errors
 /// None that can happen with these types; `serde_json` cannot promise it.
-pub fn json(
-    declaration: Option<&Declaration>,
-    hosts: Option<&[HostName]>,
-    messages: &Diagnostics,
-) -> serde_json::Result<String> {
+pub fn json(declaration: Option<&Declaration>, known: &Known, messages: &Diagnostics) -> serde_json::Result<String> {
+    let hosts = known.hosts.as_deref();
     let services = declaration.into_iter().flat_map(Declaration::services);
     let names = services.map(|service| Name {
         name: &service.name,
@@ -92,6 +102,7 @@ pub fn json(
         ok: declaration.is_some(),
         declaration: declaration.map(Declaration::digest),
         names: names.collect(),
+        ca: &known.ca,
         messages: messages.iter().map(Message::from).collect(),
     };
     Ok(serde_json::to_string_pretty(&report)? + "\n")
@@ -99,7 +110,8 @@ pub fn json(
 
 /// Who gets what, as a table with one line per name, and the counts below it.
 #[must_use]
-pub fn table(declaration: &Declaration, hosts: Option<&[HostName]>, messages: &Diagnostics) -> String {
+pub fn table(declaration: &Declaration, known: &Known, messages: &Diagnostics, now: Timestamp) -> String {
+    let hosts = known.hosts.as_deref();
     let mut rows = vec![["NAME", "LIFETIME", "ROLES", "HOSTS"].map(str::to_owned)];
     for service in declaration.services() {
         rows.push(row(declaration, service, hosts));
@@ -107,8 +119,22 @@ pub fn table(declaration: &Declaration, hosts: Option<&[HostName]>, messages: &D
     let columns = if hosts.is_some() { 4 } else { 3 };
     let mut out = align(&rows, columns);
     out.push('\n');
+    if !known.ca.is_empty() {
+        out.push_str(&ends(&known.ca, now));
+        out.push('\n');
+    }
     out.push_str(&summary(declaration, hosts, messages));
     out
+}
+
+/// When each CA certificate ends.
+fn ends(ca: &[CaHealth], now: Timestamp) -> String {
+    let header = ["CA", "UNTIL", ""].map(str::to_owned);
+    let rows = ca.iter().map(|ca| {
+        let warning = ca.warning.as_ref().map(|warning| format!("warning: {warning}"));
+        [ca.ca.clone(), ca.not_after.with_distance(now), warning.unwrap_or_default()]
+    });
+    align(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), 3)
 }
 
 fn row(declaration: &Declaration, service: &Service, hosts: Option<&[HostName]>) -> [String; 4] {
@@ -120,18 +146,6 @@ fn row(declaration: &Declaration, service: &Service, hosts: Option<&[HostName]>)
     }
     let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     [service.name.to_string(), service.terms.lifetime.to_string(), or_dash(roles.join(", ")), or_dash(shown.join(", "))]
-}
-
-fn align(rows: &[[String; 4]], columns: usize) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..columns).map(width).collect();
-    let mut out = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        out.push('\n');
-    }
-    out
 }
 
 fn summary(declaration: &Declaration, hosts: Option<&[HostName]>, messages: &Diagnostics) -> String {

@@ -71,9 +71,9 @@ pub struct CaConfigFile {
 /// Where the host's settings are.
 #[derive(Debug, Clone, Args)]
 pub struct HostConfigFile {
-    /// This host's settings; the defaults apply where the file is absent
-    #[arg(long, value_name = "FILE", default_value = "/etc/psfca/host.yaml", env = "PSFCA_HOST_CONFIG")]
-    pub config: PathBuf,
+    /// This host's settings (otherwise: /etc/psfca/host.yaml, and the defaults where that is absent)
+    #[arg(long, value_name = "FILE", env = "PSFCA_HOST_CONFIG")]
+    pub config: Option<PathBuf>,
 }
 
 /// `psfca demo`

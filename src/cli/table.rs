@@ -1,22 +1,16 @@
-//! Columns for people: as wide as their widest cell, two spaces apart.
+//! Columns for people: as wide as their widest cell, two spaces apart, left-aligned, without white
+//! space at the ends of lines.
 
-use std::io::{self, Write};
-
-/// Prints `header` and `rows`, left-aligned, without trailing white space.
-///
-/// # Errors
-/// When `out` is closed.
-pub fn print<const N: usize>(
-    out: &mut impl Write,
-    header: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> io::Result<()> {
-    let rows: Vec<_> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
+/// Aligns `rows`, which begin with the header; cells past `columns` are left out.
+#[must_use]
+pub fn align<const N: usize>(rows: &[[String; N]], columns: usize) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    for row in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    let widths: Vec<_> = (0..columns.min(N)).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
     }
-    Ok(())
+    out
 }

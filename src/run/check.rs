@@ -6,33 +6,38 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::declaration_files::{ReadError, read_config, read_declaration, read_declaration_files, read_set};
+use crate::ca::authorities::{CaCertificates, CaFiles};
+use crate::cli::check::Known;
 use crate::cli::{self, Check};
+use crate::client::Client;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::CaConfig;
 use crate::declaration::{Declaration, Rules};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile};
+use crate::expiry::ca_health;
 use crate::name::HostName;
 use crate::policy;
+use crate::wire::{Health, HostSummary};
 
-/// Checks what `args` name. `enrolled` are the hosts that the daemon knows, when it could be asked;
-/// `--hosts` goes before them.
+/// Checks what `args` name. The hosts are those of `--hosts`, or else the enrolled ones.
 ///
 /// # Errors
 /// Files that cannot be read, and output that cannot be written. Mistakes in the files are no error
 /// here but the exit code 1.
-pub(super) fn run(args: &Check, enrolled: Option<Vec<HostName>>) -> anyhow::Result<ExitCode> {
-    match read(args, enrolled) {
-        Ok(Checked { declaration, hosts, messages }) => {
-            let hosts = hosts.as_deref();
+pub(super) fn run(args: &Check) -> anyhow::Result<ExitCode> {
+    match read(args) {
+        Ok(Checked { declaration, known, messages }) => {
             if args.json {
-                write_out(&cli::check::json(Some(&declaration), hosts, &messages)?)?;
+                write_out(&cli::check::json(Some(&declaration), &known, &messages)?)?;
             } else {
                 show(&messages)?;
-                write_out(&cli::check::table(&declaration, hosts, &messages))?;
+                write_out(&cli::check::table(&declaration, &known, &messages, SystemClock.now()))?;
             }
             Ok(ExitCode::SUCCESS)
         }
         Err(ReadError::Mistakes(messages)) => {
             if args.json {
-                write_out(&cli::check::json(None, None, &messages)?)?;
+                write_out(&cli::check::json(None, &Known::default(), &messages)?)?;
             } else {
                 show(&messages)?;
             }
@@ -44,28 +49,49 @@ pub(super) fn run(args: &Check, enrolled: Option<Vec<HostName>>) -> anyhow::Resu
 
 struct Checked {
     declaration: Declaration,
-    hosts: Option<Vec<HostName>>,
+    known: Known,
     messages: Diagnostics,
 }
 
-fn read(args: &Check, enrolled: Option<Vec<HostName>>) -> Result<Checked, ReadError> {
+fn read(args: &Check) -> Result<Checked, ReadError> {
     let mut messages = Diagnostics::new();
+    let mut known = Known::default();
     let (declaration, files, more) = if args.files.is_empty() {
         let (config, notes) = read_config(&args.config.config)?;
         messages.append(notes);
+        known = ask_ca(&config);
         read_declaration(&config)?
     } else {
         read_declaration_files(&args.files, &Rules::default())?
     };
     messages.append(more);
-    let hosts = match &args.hosts {
-        Some(path) => Some(read_hosts(path)?),
-        None => enrolled,
-    };
-    if let Some(hosts) = &hosts {
+    if let Some(path) = &args.hosts {
+        known.hosts = Some(read_hosts(path)?);
+    }
+    if let Some(hosts) = &known.hosts {
         report_unreachable(&declaration, &files, hosts, &mut messages);
     }
-    Ok(Checked { declaration, hosts, messages })
+    Ok(Checked { declaration, known, messages })
+}
+
+/// The enrolled hosts and the ends of the CA's certificates, from the daemon where it runs. Without
+/// it the certificates are read from the state directory, and the hosts stay unknown.
+fn ask_ca(config: &CaConfig) -> Known {
+    let asked = super::runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let mut client = Client::connect_unix(&config.admin_socket).await?;
+            let hosts: Vec<HostSummary> = client.get_json("/v1/hosts").await?;
+            let health: Health = client.get_json("/healthz").await?;
+            let hosts = hosts.into_iter().map(|summary| summary.host).collect();
+            anyhow::Ok(Known { hosts: Some(hosts), ca: health.ca })
+        })
+    });
+    asked.unwrap_or_else(|_| {
+        let certificates = CaCertificates::load(&CaFiles::in_state(&config.state_dir));
+        let now = SystemClock.now();
+        let ca = certificates.iter().flat_map(CaCertificates::each);
+        Known { hosts: None, ca: ca.map(|(kind, ca)| ca_health(kind, ca.not_after(), now)).collect() }
+    })
 }
 
 /// One host name per line; empty lines and what follows a `#` are skipped.

@@ -17,7 +17,7 @@ pub(super) fn with_agent(
     config: &cli::HostConfigFile,
     work: impl AsyncFnOnce(&Agent<'_>) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
-    let settings = Settings::read(&config.config)?;
+    let settings = Settings::read(config.config.as_deref())?;
     let agent = Agent {
         settings: &settings,
         clock: Arc::new(SystemClock),

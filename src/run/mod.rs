@@ -29,7 +29,7 @@ use crate::config::CaConfig;
 pub fn run(cli: Cli) -> ExitCode {
     let outcome = match &cli.command {
         Command::Demo(args) => demo::run(args),
-        Command::Check(args) => check::run(args, None),
+        Command::Check(args) => check::run(args),
         Command::Why(args) => why::run(args),
         Command::Init(args) => init::run(args),
         Command::Serve(args) => serve::run(args),

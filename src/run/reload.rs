@@ -1,11 +1,12 @@
 //! Puts declarations in force: at the start, on SIGHUP, and when the files change. A bad
 //! declaration never replaces a good one, not even across a restart (rule R3).
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::declaration_files::{ReadError, Stamp, read_declaration};
 use crate::clock::{Clock, Timestamp};
@@ -21,7 +22,7 @@ const POLL: Duration = Duration::from_secs(2);
 
 /// The declaration to begin with: what lies in the files, or else what was in force last.
 pub(super) async fn first(config: &CaConfig, store: &Store, clock: &dyn Clock) -> anyhow::Result<DeclarationSlot> {
-    let problem = match read(config) {
+    let problem = match read(config).await {
         Ok((declaration, files)) => {
             let now = clock.now();
             let since = put_in_force(store, now, &declaration, &files).await?;
@@ -43,53 +44,64 @@ pub(super) async fn first(config: &CaConfig, store: &Store, clock: &dyn Clock) -
     Ok(slot)
 }
 
-/// Reloads on SIGHUP at once, and on a change of the files once they have settled; never ends.
-pub(super) async fn keep_up(config: CaConfig, ca: Arc<CertificateAuthority>) {
-    let mut hangup = signal(SignalKind::hangup()).ok();
-    let look = || config.declaration.iter().map(|path| Stamp::of(path)).collect::<Vec<_>>();
-    let mut handled = look();
-    let mut seen = handled.clone();
-    loop {
-        let asked = tokio::select! {
-            () = wait(hangup.as_mut()) => true,
-            () = tokio::time::sleep(POLL) => false,
-        };
-        let now = look();
-        // Files that changed since the last look may still be being written.
-        let settled = seen == now;
-        if asked || (settled && handled != now) {
-            reload(&config, &ca).await;
-            handled.clone_from(&now);
+/// What waits for a new declaration. It begins before the first one is read, so that neither a
+/// SIGHUP nor a change between that reading and the waiting is lost.
+pub(super) struct Watch {
+    hangup: Signal,
+    handled: Vec<Option<Stamp>>,
+}
+
+impl Watch {
+    /// Takes the first look.
+    pub(super) fn begin(config: &CaConfig) -> io::Result<Self> {
+        Ok(Self { hangup: signal(SignalKind::hangup())?, handled: look(config) })
+    }
+
+    /// Reloads on SIGHUP at once, and on a change of the files once they have settled; never ends.
+    pub(super) async fn keep_up(mut self, config: CaConfig, ca: Arc<CertificateAuthority>) {
+        let mut seen = self.handled.clone();
+        loop {
+            let asked = tokio::select! {
+                _ = self.hangup.recv() => true,
+                () = tokio::time::sleep(POLL) => false,
+            };
+            let now = look(&config);
+            // Files that changed since the last look may still be being written.
+            let settled = seen == now;
+            if asked || (settled && self.handled != now) {
+                match reload(&config, &ca).await {
+                    Ok(()) => self.handled.clone_from(&now),
+                    // Nothing is wrong with the files, so nobody will change them: the next round tries again.
+                    Err(error) => refuse(&ca.declaration, format!("{error:#}")),
+                }
+            }
+            seen = now;
         }
-        seen = now;
     }
 }
 
-async fn wait(hangup: Option<&mut tokio::signal::unix::Signal>) {
-    match hangup {
-        Some(hangup) => drop(hangup.recv().await),
-        None => std::future::pending().await,
-    }
+fn look(config: &CaConfig) -> Vec<Option<Stamp>> {
+    config.declaration.iter().map(|path| Stamp::of(path)).collect()
 }
 
-async fn reload(config: &CaConfig, ca: &CertificateAuthority) {
+/// An error is the store's; bad files are told and done with.
+async fn reload(config: &CaConfig, ca: &CertificateAuthority) -> anyhow::Result<()> {
     let slot = &ca.declaration;
-    match read(config) {
+    match read(config).await {
         Ok((declaration, _)) if declaration.digest() == slot.current().declaration.digest() => {
             slot.set_problem(None);
             tracing::info!("the declaration is unchanged");
         }
-        Ok((declaration, files)) => match put_in_force(&ca.store, ca.clock.now(), &declaration, &files).await {
-            Ok(since) => {
-                let sha256 = declaration.digest();
-                let names = declaration.services().len();
-                slot.replace(InForce { declaration, since });
-                tracing::info!(%sha256, names, "a new declaration is in force");
-            }
-            Err(error) => refuse(slot, format!("{error:#}")),
-        },
+        Ok((declaration, files)) => {
+            let since = put_in_force(&ca.store, ca.clock.now(), &declaration, &files).await?;
+            let sha256 = declaration.digest();
+            let names = declaration.services().len();
+            slot.replace(InForce { declaration, since });
+            tracing::info!(%sha256, names, "a new declaration is in force");
+        }
         Err(problem) => refuse(slot, problem),
     }
+    Ok(())
 }
 
 fn refuse(slot: &DeclarationSlot, problem: String) {
@@ -113,8 +125,11 @@ async fn put_in_force(
 }
 
 /// Reads the files; what is wrong with them comes back as one line.
-fn read(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>), String> {
-    match read_declaration(config) {
+async fn read(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>), String> {
+    let config = config.clone();
+    // A large declaration takes a while, in which requests go on.
+    let outcome = tokio::task::spawn_blocking(move || read_declaration(&config)).await;
+    match outcome.map_err(|error| error.to_string())? {
         Ok((declaration, files, remarks)) => {
             for remark in remarks.iter() {
                 tracing::warn!("{}", remark.one_line());

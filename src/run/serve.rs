@@ -39,6 +39,8 @@ pub(super) fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(config: CaConfig) -> anyhow::Result<()> {
+    // Before anything else: a reload that comes early must not end the daemon.
+    let watch = reload::Watch::begin(&config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let authorities = Authorities::load(&CaFiles::in_state(&config.state_dir))?;
     let store = Arc::new(Store::open(&ledger_path(&config.state_dir))?);
@@ -89,7 +91,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         tokio::spawn(admin.serve(api::router(api, Listener::Admin, request), stopped)),
     ];
     let tasks = [
-        tokio::spawn(reload::keep_up(config.clone(), Arc::clone(&ca))),
+        tokio::spawn(watch.keep_up(config.clone(), Arc::clone(&ca))),
         tokio::spawn(upkeep(Arc::clone(&ca), config.clone(), tls, renew_after)),
         tokio::spawn(watchdog(Arc::clone(&store))),
     ];

@@ -1,7 +1,7 @@
 //! The admin socket: whoever can open it is an operator, and the kernel says who that is.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,20 +58,26 @@ impl AdminSocket {
             Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
                 return Err(AdminSocketError::InUse(path.to_owned()));
             }
-            Ok(_) => std::fs::remove_file(path).map_err(file)?,
+            // What a killed daemon left is replaced by the rename below.
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(file(error)),
         }
-        // Closed to all until owner and mode are right.
-        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o777));
-        let listener = UnixListener::bind(path);
-        rustix::process::umask(before);
-        let socket = Self { listener: listener.map_err(file)?, path: path.to_owned() };
+        // Made where nobody else can reach it, and moved into place once owner and mode are right.
+        let mut private = path.as_os_str().to_owned();
+        private.push(".new");
+        let private = PathBuf::from(private);
+        let _ = std::fs::remove_dir_all(&private);
+        std::fs::DirBuilder::new().mode(0o700).create(&private).map_err(file)?;
+        let made = private.join("socket");
+        let listener = UnixListener::bind(&made).map_err(file)?;
         if group.is_some() {
-            std::os::unix::fs::chown(path, None, group).map_err(file)?;
+            std::os::unix::fs::chown(&made, None, group).map_err(file)?;
         }
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE)).map_err(file)?;
-        Ok(socket)
+        std::fs::set_permissions(&made, std::fs::Permissions::from_mode(MODE)).map_err(file)?;
+        std::fs::rename(&made, path).map_err(file)?;
+        std::fs::remove_dir(&private).map_err(file)?;
+        Ok(Self { listener, path: path.to_owned() })
     }
 
     /// Serves until `stop` changes, then lets open connections finish.

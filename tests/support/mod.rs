@@ -4,6 +4,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
 
+pub mod ask;
+pub mod clock;
 pub mod tools;
 
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -3,7 +3,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::ca::signer::CaKey;
 use crate::ca::tbs::{self, TbsError};
-use crate::clock::Clock;
 use crate::digest::hex;
 use crate::grant::{Place, Rule, ServiceTerms};
 use crate::name::{DnsName, HostName, RoleName};
@@ -13,15 +12,8 @@ use std::time::Duration;
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
-struct At(Timestamp);
-impl Clock for At {
-    fn now(&self) -> Timestamp {
-        self.0
-    }
-}
-
 fn now() -> Timestamp {
-    At(Timestamp::parse("2026-11-21T09:00:00Z").unwrap()).now()
+    Timestamp::parse("2026-11-21T09:00:00Z").unwrap()
 }
 
 fn fields() -> SubjectFields {
@@ -117,6 +109,15 @@ fn a_leaf_never_outlives_its_issuer_and_is_never_cut_short() {
     let later = now().plus(Duration::from_secs(1));
     let refused = tbs::leaf(&day, &fields(), &key, &issuer, serial(), later);
     assert!(matches!(refused, Err(TbsError::OutlivesIssuer { .. })));
+}
+
+#[test]
+fn nothing_is_issued_by_a_clock_from_before_the_issuer() {
+    let issuer = ca(KeyKind::EcdsaP256, YEAR);
+    let (key, _) = SubjectKey::generate(KeyKind::EcdsaP256).unwrap();
+    let early = now().minus(Duration::from_secs(60));
+    let refused = tbs::leaf(&grant("postgresql.psf.io", &terms()), &fields(), &key, &issuer, serial(), early);
+    assert!(matches!(refused, Err(TbsError::BeforeIssuer { .. })));
 }
 
 #[test]
