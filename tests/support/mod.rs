@@ -4,6 +4,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
 
+pub mod ledger;
+pub mod strace;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -191,6 +194,14 @@ impl Ca {
             Err(_) => panic!("the daemon does not serve: {}", daemon.log.lock().unwrap()),
         }
         self.daemon = Some(daemon);
+    }
+
+    /// From now on the daemon comes up at the address that it has now, so that hosts find it again.
+    pub fn keep_address(&self) {
+        let config = std::fs::read_to_string(self.config()).unwrap();
+        let port = self.address().rsplit(':').next().unwrap();
+        std::fs::write(self.config(), config.replace("listen: 127.0.0.1:0", &format!("listen: 127.0.0.1:{port}")))
+            .unwrap();
     }
 
     /// What the daemon logged so far.
