@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Enough of every argument to find a serial number in a database page.
@@ -35,6 +36,19 @@ pub fn usable() -> bool {
     assert!(!required, "PSFCA_REQUIRE_SHARED=1, and strace does not work: {why}");
     std::io::stderr().write_all(format!("skipped: strace does not work here: {why}\n").as_bytes()).unwrap();
     false
+}
+
+/// `command` as it runs under strace with these arguments.
+pub fn under(args: &[&str], trace: &Path, command: &Command) -> Command {
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-o"]).arg(trace).args(args).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => traced.env(name, value),
+            None => traced.env_remove(name),
+        };
+    }
+    traced
 }
 
 impl Strace {
