@@ -15,7 +15,7 @@ use psfca::ca::bundle::Bundle;
 use support::ledger::{entries, listing};
 use support::{Ca, Host};
 
-const KILLS: usize = 50;
+const KILLS: usize = 30;
 const HOSTS: [&str; 3] = ["pg0.iad1.psf.io", "pg1.iad1.psf.io", "pg2.iad1.psf.io"];
 const NAME: &str = "postgresql.psf.io";
 
