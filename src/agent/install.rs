@@ -86,9 +86,9 @@ impl Ownership {
 /// # Errors
 /// [`InstallError`].
 pub fn install(path: &Path, content: &[u8], owner: &Ownership, random: &dyn Random) -> Result<(), InstallError> {
+    check_place(path)?;
     let (directory, name) = split(path)?;
-    check_target(path, directory)?;
-    clear_leftovers(directory, &name);
+    clear_leftovers(directory, |of| of == name);
 
     let mut suffix = [0; 8];
     random.fill(&mut suffix)?;
@@ -134,7 +134,11 @@ fn split(path: &Path) -> Result<(&Path, String), InstallError> {
 }
 
 /// A private key goes only where nobody else can redirect it.
-fn check_target(path: &Path, directory: &Path) -> Result<(), InstallError> {
+///
+/// # Errors
+/// [`InstallError`] says what is wrong with the place.
+pub fn check_place(path: &Path) -> Result<(), InstallError> {
+    let (directory, _) = split(path)?;
     let refuse = |cause: String| Err(InstallError::Unsafe { path: path.to_owned(), cause });
     let found = fs::symlink_metadata(directory).map_err(|cause| io(path, "look at the directory", cause))?;
     if found.is_symlink() {
@@ -163,12 +167,15 @@ fn write(path: &Path, temporary: &Path, content: &[u8], owner: &Ownership) -> Re
     file.sync_all().map_err(|cause| io(path, "fsync", cause))
 }
 
-/// Removes what crashes left beside the file `name`. Callers hold the state lock, so nobody else
-/// is writing one of these now.
-fn clear_leftovers(directory: &Path, name: &str) {
-    let start = format!(".{name}{MARK}");
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&start)) {
+/// Removes what crashes left beside the files whose names are `ours`: a key may be in it. Callers
+/// hold the state lock, so nobody else is writing one of these now.
+pub fn clear_leftovers(directory: &Path, ours: impl Fn(&str) -> bool) {
+    let left = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let of = name.to_str().and_then(|name| name.strip_prefix('.')?.split_once(MARK));
+        of.is_some_and(|(of, suffix)| ours(of) && !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten().filter(left) {
         // If it stays, the next call tries again; it is in nobody's way.
         let _ = fs::remove_file(entry.path());
     }

@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
 
-use super::install::{self, InstallError};
+use super::install::{self, InstallError, Ownership};
 use super::{Agent, AgentError, key};
 use crate::ca::bundle::{Bundle, BundleError, Chain, Expected};
 use crate::ca::pem_file::{self, Content};
@@ -129,13 +129,24 @@ pub fn check(
     chain.check(anchors, &Expected { alt_names: &alt_names, exactly: promised.is_some(), usages }, now)
 }
 
+/// Finds out whose the bundle of `name` will be and that its place will do. The CA is asked only
+/// after that: a timer that runs into the same wall four times an hour must not fill the ledger.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn prepare(agent: &Agent<'_>, name: &DnsName) -> Result<Ownership, InstallError> {
+    let owner = agent.ownership()?;
+    install::make_directory(&agent.settings.bundles, 0o710)?;
+    install::check_place(&agent.bundle_path(name))?;
+    Ok(owner)
+}
+
 /// Installs a bundle that was checked; the old one stays until the new one is whole.
 ///
 /// # Errors
 /// [`InstallError`].
 pub fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> Result<(), InstallError> {
-    let owner = agent.ownership()?;
-    install::make_directory(&agent.settings.bundles, 0o710)?;
+    let owner = prepare(agent, name)?;
     install::install(&agent.bundle_path(name), bundle.to_pem().as_bytes(), &owner, agent.random)
 }
 

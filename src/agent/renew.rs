@@ -4,7 +4,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::identity::{self, Enrolment};
 use super::status::{Found, survey};
-use super::{Agent, AgentError, anchor, enroll, obtain};
+use super::{Agent, AgentError, anchor, enroll, install, obtain};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::renewal::{self, Installed, Reason, Verdict};
@@ -38,6 +38,10 @@ impl From<&AgentError> for Failure {
 pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentError> {
     let _lock = agent.lock()?;
     let mut enrolment = Enrolment::load(&agent.settings.state)?;
+    if !options.dry_run {
+        // Also of names that are not due: what a killed run left there is somebody's key.
+        install::clear_leftovers(&agent.settings.bundles, |_| true);
+    }
     let (trust_written, mut trust_problem) = match options.dry_run {
         true => (false, None),
         false => match anchor::keep(agent, &enrolment.anchors) {
@@ -157,9 +161,13 @@ async fn renew_one(
         Ok(client) => client,
         Err(Failure { text, code }) => return Outcome::Failed { error: text.clone(), code: *code, critical },
     };
-    let obtained = obtain::bundle(agent, client, anchors, name, Some(entitlement), false).await;
-    let done = obtained.and_then(|bundle| Ok(obtain::install(agent, name, &bundle).map(|()| bundle)?));
-    match done {
+    let done = async {
+        obtain::prepare(agent, name)?;
+        let bundle = obtain::bundle(agent, client, anchors, name, Some(entitlement), false).await?;
+        obtain::install(agent, name, &bundle)?;
+        Ok::<_, AgentError>(bundle)
+    };
+    match done.await {
         Ok(bundle) => Outcome::Renewed {
             serial: bundle.leaf().serial.clone(),
             not_after: bundle.leaf().not_after,

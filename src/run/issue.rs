@@ -28,6 +28,9 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
             cli::host::text(&chain.to_pem())?;
             return Ok(ExitCode::SUCCESS);
         }
+        if !args.stdout {
+            obtain::prepare(agent, &args.name).map_err(AgentError::from)?;
+        }
         let bundle = obtain::bundle(agent, &mut client, anchors, &args.name, promised, args.ca_made_key).await?;
         if args.stdout {
             cli::host::text(&bundle.to_pem())?

@@ -8,6 +8,8 @@
 
 mod read;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod verbs;
 mod writer;
 

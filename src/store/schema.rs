@@ -4,12 +4,14 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::StoreError;
 
 /// What `PRAGMA user_version` says of the tables below.
 const VERSION: i64 = 1;
+/// What `PRAGMA application_id` says: `psfc` in ASCII. Other programs count their versions too.
+const APPLICATION: i64 = 0x7073_6663;
 
 /// `entry` is the ledger; every other table is a projection of it or lies beside it.
 const TABLES: &str = "
@@ -62,9 +64,11 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     let io = |error: std::io::Error| StoreError::Unavailable(format!("{}: {error}", path.display()));
     // SQLite gives its write-ahead log the mode of the database, so this one call settles both.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut connection = connect(path)?;
+    prepare(&connection)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(())
@@ -82,32 +86,61 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Opens the file for the writer and checks that it is ours to read.
+/// Opens the file for the writer and checks that it is ours to read, before anything changes it.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    match found {
-        VERSION => Ok(connection),
-        newer if newer > VERSION => Err(StoreError::Newer { found, known: VERSION }),
-        _ => Err(StoreError::Damaged(format!("{} is not a psfca ledger", path.display()))),
+    let connection = connect(path)?;
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let foreign = || StoreError::Damaged(format!("{} is not a psfca ledger", path.display()));
+    match pragma("application_id") {
+        Ok(APPLICATION) => {}
+        Ok(_) => return Err(foreign()),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => return Err(foreign()),
+        Err(error) => return Err(error.into()),
     }
+    match pragma("user_version")? {
+        VERSION => {}
+        found if found > VERSION => return Err(StoreError::Newer { found, known: VERSION }),
+        _ => return Err(foreign()),
+    }
+    prepare(&connection)?;
+    empty_log(&connection)?;
+    Ok(connection)
 }
 
 /// Opens the file for listings.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
-    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = connect(path)?;
+    prepare(&connection)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(std::time::Duration::from_secs(1))?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> Result<(), StoreError> {
     // A write-ahead log with FULL means: a commit returns after fsync of the log (rule R1).
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     // A damaged or hostile file must not run code of its own.
     connection.pragma_update(None, "trusted_schema", false)?;
-    Ok(connection)
+    Ok(())
+}
+
+/// Writes what the log holds into the database, durably, and begins the log again.
+///
+/// After a failed fsync the kernel may go on showing log pages that never reached the disk, and it
+/// will not write them a second time. A commit behind them would be lost with them at a power cut,
+/// although its own fsync returned; so nothing is ever appended to a log that was found.
+fn empty_log(connection: &Connection) -> Result<(), StoreError> {
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        return Err(StoreError::Unavailable("another program holds it locked".to_owned()));
+    }
+    Ok(())
 }

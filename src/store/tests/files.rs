@@ -1,0 +1,165 @@
+//! Opening, closing, and what is there again afterwards.
+
+use super::*;
+
+#[tokio::test]
+async fn what_was_recorded_is_there_after_reopening_with_signatures_beside_their_entries() {
+    let ledger = Ledger::new();
+    let store = ledger.open();
+    let signed = store.record(draft(0, Condition::Always)).await.unwrap();
+    let unsigned = store.record(draft(1, Condition::Always)).await.unwrap();
+    assert_eq!((signed.index(), unsigned.index(), signed.tbs()), (0, 1, &*tbs(0)));
+    store.release(&signed, b"signature".to_vec());
+    store.close();
+
+    let store = ledger.open();
+    assert_eq!(store.size(), 2);
+    let (page, _) = store.certificates(AuditQuery::default(), NOW).await.unwrap();
+    for (stored, (number, signature)) in page.iter().zip([(1, None), (0, Some(b"signature".to_vec()))]) {
+        let entry = Entry::new(NOW, Event::Certificate(record(number))).encode().unwrap();
+        let expected = StoredCertificate {
+            index: number.into(),
+            recorded: NOW,
+            record: record(number),
+            leaf_hash: entry.leaf_hash(),
+            tbs: tbs(number),
+            signature,
+        };
+        assert_eq!(*stored, expected);
+        let bytes: Vec<u8> =
+            ledger.sql().query_row("SELECT bytes FROM entry WHERE idx = ?1", [number], |row| row.get(0)).unwrap();
+        assert_eq!(bytes, entry.bytes());
+    }
+    assert_eq!(ledger.entries().len(), page.len());
+}
+
+#[tokio::test]
+async fn hosts_and_the_declaration_in_force_are_there_after_reopening() {
+    let ledger = Ledger::new();
+    let before = ledger.with_host().await;
+    let (hosts, in_force) = (before.hosts(), before.declaration().await.unwrap().unwrap());
+    assert_eq!(before.host(&pg0()), Some(Host { name: pg0(), enabled: true, enrolled: NOW }));
+    drop(before);
+
+    let after = ledger.open();
+    assert_eq!(after.hosts(), hosts);
+    assert_eq!(after.declaration().await.unwrap().unwrap(), in_force);
+    assert_eq!(in_force.files, declaration(DECLARATION).files);
+}
+
+/// What is left when the process is killed: the files as they lie there, the log not written back.
+#[tokio::test]
+async fn r9_what_was_recorded_before_a_kill_is_in_the_log_and_opening_empties_that() {
+    let ledger = Ledger::new();
+    let store = ledger.open();
+    let _ = store.record(draft(0, Condition::Always)).await.unwrap();
+    let killed = Ledger(tempfile::tempdir().unwrap());
+    let log = |ledger: &Ledger| ledger.0.path().join("ledger.sqlite3-wal");
+    std::fs::copy(ledger.path(), killed.path()).unwrap();
+    std::fs::copy(log(&ledger), log(&killed)).unwrap();
+    assert!(std::fs::metadata(log(&killed)).unwrap().len() > 0);
+
+    let store = killed.open();
+    assert_eq!(store.size(), 1);
+    // Nothing is appended behind log pages of which nobody knows whether they reached the disk.
+    assert_eq!(std::fs::metadata(log(&killed)).unwrap().len(), 0);
+    assert_eq!(store.record(draft(1, Condition::Always)).await.unwrap().index(), 1);
+    drop(store);
+    assert_eq!(killed.entries().len(), 2);
+}
+
+#[tokio::test]
+async fn a_ledger_is_open_once_and_the_second_is_told_what_to_do() {
+    let ledger = Ledger::new();
+    let first = ledger.open();
+    let error = Store::open(&ledger.path()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{} is in use by another psfca; stop that one first", ledger.path().display())
+    );
+    let _ = first.record(draft(0, Condition::Always)).await.unwrap();
+    first.close();
+    assert_eq!(ledger.open().size(), 1);
+}
+
+#[test]
+fn what_is_no_ledger_is_refused_with_its_name_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.sqlite3");
+    let shown = path.display();
+    assert_eq!(
+        Store::open(&path).unwrap_err().to_string(),
+        format!("there is no ledger at {shown}; run psfca init first")
+    );
+    assert!(!path.exists());
+
+    let not_ours = format!("the ledger is damaged: {shown} is not a psfca ledger");
+    let refused = |what: &str, expected: &str| {
+        let before = std::fs::read(&path).unwrap();
+        assert_eq!(Store::open(&path).unwrap_err().to_string(), expected, "{what}");
+        assert_eq!(std::fs::read(&path).unwrap(), before, "{what}: changed");
+    };
+    std::fs::write(&path, "").unwrap();
+    refused("an empty file", &not_ours);
+    std::fs::write(&path, "This is a shopping list, and long enough for a header.\n".repeat(40)).unwrap();
+    refused("a text", &not_ours);
+    std::fs::remove_file(&path).unwrap();
+    // Any program may have counted to the same version.
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE entry (a); PRAGMA user_version = 1;").unwrap();
+    refused("another program's database", &not_ours);
+    std::fs::remove_file(&path).unwrap();
+    Store::create(&path).unwrap();
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 2;").unwrap();
+    refused("a newer one", "the ledger has schema version 2, this psfca knows 1; use the newer psfca");
+}
+
+#[test]
+fn a_ledger_is_never_made_over_a_file_and_only_its_owner_reads_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let ledger = Ledger::new();
+    assert!(Store::create(&ledger.path()).unwrap_err().to_string().ends_with("ledger.sqlite3 exists already"));
+    let _open = ledger.open();
+    for file in std::fs::read_dir(ledger.0.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+    }
+}
+
+#[tokio::test]
+async fn after_closing_every_verb_is_told_so() {
+    let ledger = Ledger::new();
+    let store = ledger.open();
+    let recorded = store.record(draft(0, Condition::Always)).await.unwrap();
+    store.close();
+    store.close();
+    assert!(matches!(store.record(draft(1, Condition::Always)).await, Err(RecordError::Store(StoreError::Closed))));
+    assert!(matches!(store.make_token(token(TOKEN, false)).await, Err(RecordError::Store(StoreError::Closed))));
+    assert!(matches!(store.put_in_force(declaration(DECLARATION)).await, Err(StoreError::Closed)));
+    assert!(matches!(store.probe().await, Err(StoreError::Closed)));
+    store.release(&recorded, b"too late".to_vec());
+    assert_eq!(ledger.entries().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r1_indices_are_dense_and_everyone_gets_their_own_under_many_concurrent_records() {
+    let ledger = Ledger::new();
+    let store = Arc::new(ledger.open());
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..500 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            let recorded = store.record(draft(number, Condition::Always)).await.unwrap();
+            assert_eq!(recorded.tbs(), tbs(number));
+            store.release(&recorded, tbs(number));
+            recorded.index()
+        });
+    }
+    let mut indices = tasks.join_all().await;
+    indices.sort_unstable();
+    assert_eq!(indices, (0..500).collect::<Vec<_>>());
+    store.close();
+    assert_eq!(ledger.entries().len(), 500);
+    let query = AuditQuery { limit: Some(1_000), ..AuditQuery::default() };
+    let (page, _) = store.certificates(query, NOW).await.unwrap();
+    assert!(page.iter().all(|stored| stored.signature.as_ref() == Some(&stored.tbs)), "a signature beside another");
+}
