@@ -159,7 +159,10 @@ pub fn explain(error: &rustls::Error) -> String {
                 format!("its certificate is for {}, not for {}", list_names(presented), expected.to_str())
             }
             CertificateError::BadEncoding => "its certificate is not correctly encoded".to_owned(),
-            CertificateError::BadSignature => "a signature in its certificate chain is wrong".to_owned(),
+            CertificateError::BadSignature => {
+                "its certificate comes from no root that is trusted here, though from one of that name, or was changed"
+                    .to_owned()
+            }
             CertificateError::Other(other) => other.to_string(),
             other => other.to_string(),
         },

@@ -141,6 +141,11 @@ pub fn status(status: &Status, now: Timestamp) -> io::Result<()> {
     writeln!(out, "server    {}", servers.join(", "))?;
     writeln!(out, "identity  until {}", identity.validity.not_after.with_distance(now))?;
     writeln!(out, "          renewed from {}, serial {}", identity.due.with_distance(now), identity.serial)?;
+    if identity.validity.is_critical(now) {
+        let verb = if identity.validity.not_after < now { "expired" } else { "expires" };
+        let distance = identity.validity.not_after.distance(now);
+        writeln!(out, "          PROBLEM it {verb} {distance} and was not renewed: psfca renew says why")?;
+    }
     match &status.trust_problem {
         None => writeln!(out, "trust     as enrolled")?,
         Some(problem) => writeln!(out, "trust     PROBLEM: {problem}")?,

@@ -244,6 +244,9 @@ pub struct Enroll {
     /// Read the token from this file instead of standard input
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// A token by mistake, to be refused without repeating it
+    #[arg(hide = true)]
+    pub misplaced: Vec<std::ffi::OsString>,
 }
 
 /// `psfca issue`

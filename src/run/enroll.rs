@@ -16,6 +16,11 @@ const MAX_TOKEN_FILE: u64 = 4_096;
 
 /// Reads the token from a file or standard input, and enrols.
 pub(super) fn run(args: &cli::Enroll) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        args.misplaced.is_empty(),
+        "a token does not belong on the command line, where everybody on this machine can read it; give it on standard \
+         input or with --token-file, and if others use this machine, let that one run out and make another"
+    );
     let mut text = Zeroizing::new(String::new());
     match &args.token_file {
         Some(path) => {
