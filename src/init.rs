@@ -15,7 +15,7 @@ use crate::ca::key_file::{KeyError, make_ledger_key};
 use crate::ca::lint::{self, LintError};
 use crate::ca::signer::{self, CaKey, SignError};
 use crate::ca::tbs::{self, CaProfile, TbsError};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::durable;
 use crate::grant::{CertificateKind, Rule};
 use crate::ledger::{CertificateRecord, EntryError};
@@ -23,6 +23,7 @@ use crate::profile::{KeyKind, SubjectFields};
 use crate::random::{NoRandomness, Random};
 use crate::serial::Serial;
 use crate::store::{Condition, Draft, RecordError, Store, StoreError};
+use crate::wire::AuditQuery;
 
 /// How long a root lives: ten years, so that its end is met once in a career, with warnings.
 pub const ROOT_LIFETIME: Duration = Duration::from_secs(3_652 * 86_400);
@@ -66,7 +67,9 @@ pub enum RootKeyPlace<'a> {
 #[non_exhaustive]
 pub enum InitError {
     /// There is one already.
-    #[error("there is a CA in {0} already; it is never overwritten: use another state directory")]
+    #[error(
+        "there is a CA in {0} already; it is never overwritten: start it with psfca serve, or use another state directory"
+    )]
     Exists(PathBuf),
     /// The root key file exists though no CA does.
     #[error("{0} exists already; move it away, or name another file with --root-key")]
@@ -100,6 +103,11 @@ pub enum InitError {
     /// The ledger refused.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The disk did not keep everything.
+    #[error(
+        "the new ledger did not keep what was recorded in it; no CA was made: check the disk and run psfca init again"
+    )]
+    LedgerIncomplete,
     /// A certificate was not signed.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -182,6 +190,7 @@ pub async fn found(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
 
     // 7. Everything to disk, durably; the root's key where it was asked for.
     drop(store);
+    check_ledger(&ledger_path(&scratch), wanted.clock.now()).await?;
     issuing_key.store(&made.issuing_key())?;
     identity_key.store(&made.identity_key())?;
     make_ledger_key(&made.ledger_key())?;
@@ -245,6 +254,18 @@ async fn certify(
     let signed = signer::sign(signing_key, &recorded, &linted)?;
     store.release(&recorded, signed.signature);
     Ok(CaCertificate::from_der(&signed.der)?)
+}
+
+/// Opens the closed ledger again, which leaves everything in its one file or fails, and sees that
+/// each of the three certificates is there with its signature.
+async fn check_ledger(path: &Path, now: Timestamp) -> Result<(), InitError> {
+    let store = Store::open(path)?;
+    let (certificates, _) = store.certificates(AuditQuery::default(), now).await?;
+    if certificates.len() == 3 && certificates.iter().all(|certificate| certificate.signature.is_some()) {
+        Ok(())
+    } else {
+        Err(InitError::LedgerIncomplete)
+    }
 }
 
 fn private_directory(path: &Path) -> io::Result<()> {

@@ -7,8 +7,8 @@ mod support;
 use std::fs;
 use std::process::Command;
 
-use support::tools::{faketime_works, said, wrapped};
-use support::{Ca, Host};
+use support::tools::said;
+use support::{Ca, Host, clock};
 
 const NAME: &str = "postgresql.psf.io";
 const HOST: &str = "pg0.iad1.psf.io";
@@ -28,8 +28,8 @@ fn exits(mut command: Command, code: i32, text: &str) {
 }
 
 /// The command half an hour after so many hours. A certificate of one day is due after 12 hours, and urgent after 18.
-fn later(hours: u32, command: &Command) -> Command {
-    wrapped(&["faketime", "-f", &format!("+{}m", hours * 60 + 30)], command)
+fn later(hours: u32, command: Command) -> Command {
+    clock::at(&format!("+{}m", hours * 60 + 30), command).expect("asked whether the clock can be moved before")
 }
 
 #[test]
@@ -45,9 +45,9 @@ fn code_0_when_all_is_well_or_was_made_so() {
     // A host that may have nothing is in good order.
     let idle = Host::enroll(&ca, "web0.iad1.psf.io");
     exits(idle.command(&["renew"]), 0, "This host may have no certificate just now");
-    if faketime_works() {
-        exits(later(13, &host.command(&["renew"])), 0, "renewed, because half of its life was over");
-        exits(later(11, &host.command(&["renew"])), 0, "postgresql.psf.io: not due before");
+    if clock::works() {
+        exits(later(13, host.command(&["renew"])), 0, "renewed, because half of its life was over");
+        exits(later(11, host.command(&["renew"])), 0, "postgresql.psf.io: not due before");
     }
 }
 
@@ -109,9 +109,9 @@ fn code_3_when_the_ca_says_no() {
     exits(host.command(&["issue", NAME]), 3, "pg0.iad1.psf.io is disabled");
     exits(host.command(&["renew", "--force"]), 3, "pg0.iad1.psf.io is disabled; what is there is still good");
     assert_eq!(fs::read(host.bundle(NAME)).unwrap(), old);
-    if faketime_works() {
-        exits(later(13, &host.command(&["renew"])), 3, "postgresql.psf.io: not renewed: pg0.iad1.psf.io is disabled");
-        exits(later(19, &host.command(&["renew"])), 5, "NOT RENEWED");
+    if clock::works() {
+        exits(later(13, host.command(&["renew"])), 3, "postgresql.psf.io: not renewed: pg0.iad1.psf.io is disabled");
+        exits(later(19, host.command(&["renew"])), 5, "NOT RENEWED");
     }
 }
 
@@ -127,9 +127,9 @@ fn code_4_while_the_ca_cannot_be_reached_and_everything_is_still_good() {
     exits(host.command(&["renew", "--force"]), 4, &format!("not renewed: {text}; what is there is still good"));
     exits(host.command(&["renew"]), 0, "not due before");
     exits(host.command(&["status"]), 0, NAME);
-    if faketime_works() {
-        exits(later(13, &host.command(&["renew"])), 4, &text);
-        exits(later(13, &host.command(&["status"])), 0, NAME);
+    if clock::works() {
+        exits(later(13, host.command(&["renew"])), 4, &text);
+        exits(later(13, host.command(&["status"])), 0, NAME);
     }
     assert_eq!(fs::read(host.bundle(NAME)).unwrap(), old);
     let output = Host::new("pg1.iad1.psf.io").enroll_with(&token);
@@ -142,17 +142,17 @@ fn code_5_when_a_service_fails_or_will_soon_and_nothing_helped() {
     let (mut ca, host) = working();
     let idle = Host::enroll(&ca, "web0.iad1.psf.io");
     ca.stop();
-    if faketime_works() {
+    if clock::works() {
         let old = fs::read(host.bundle(NAME)).unwrap();
-        exits(later(19, &host.command(&["renew"])), 5, "postgresql.psf.io: NOT RENEWED, and it is missing, expired or");
-        exits(later(19, &host.command(&["status"])), 5, "PROBLEM it expires in 4 hours and was not renewed");
-        exits(later(30, &host.command(&["renew"])), 5, "postgresql.psf.io: NOT RENEWED");
-        exits(later(30, &host.command(&["status"])), 5, "PROBLEM it expired");
+        exits(later(19, host.command(&["renew"])), 5, "postgresql.psf.io: NOT RENEWED, and it is missing, expired or");
+        exits(later(19, host.command(&["status"])), 5, "PROBLEM it expires in 4 hours and was not renewed");
+        exits(later(30, host.command(&["renew"])), 5, "postgresql.psf.io: NOT RENEWED");
+        exits(later(30, host.command(&["status"])), 5, "PROBLEM it expired");
         assert_eq!(fs::read(host.bundle(NAME)).unwrap(), old, "even one that ended is kept");
         // The identity: 30 days.
-        exits(later(24 * 24, &host.command(&["renew"])), 5, "NOT RENEWED, and its identity is missing, expired or");
-        exits(later(24 * 24, &idle.command(&["status"])), 5, "PROBLEM it expires in 5 days and was not renewed");
-        exits(later(24 * 31, &idle.command(&["status"])), 5, "PROBLEM it expired");
+        exits(later(24 * 24, host.command(&["renew"])), 5, "NOT RENEWED, and its identity is missing, expired or");
+        exits(later(24 * 24, idle.command(&["status"])), 5, "PROBLEM it expires in 5 days and was not renewed");
+        exits(later(24 * 31, idle.command(&["status"])), 5, "PROBLEM it expired");
     }
     fs::write(host.bundle(NAME), "torn").unwrap();
     exits(host.command(&["renew"]), 5, "NOT RENEWED");

@@ -1,7 +1,6 @@
 //! `psfca init`: what it makes, for whom, and what it refuses.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
-#![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 mod support;
 
@@ -71,7 +70,7 @@ fn keys_and_ledger_are_for_their_owner_alone() {
 fn what_root_makes_in_a_directory_of_the_service_user_the_service_can_use() {
     const NOBODY: u32 = 65_534;
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can make a directory that is another user's");
+        support::tools::say("skipped: only root can make a directory that is another user's");
         return;
     }
     let mut ca = Ca::unmade("");

@@ -10,7 +10,8 @@ use std::process::Command;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
-use support::tools::{faketime_works, said, shared, succeed, works, wrapped};
+use support::clock;
+use support::tools::{said, shared, succeed, works};
 use support::{Ca, Host, psfca};
 
 const NAME: &str = "postgresql.psf.io";
@@ -184,9 +185,8 @@ fn of_what_a_ca_made_it_shows_everything_and_what_is_broken() {
     shows!("a_file_that_is_no_pem", inspect(dir, &["notes.txt"]));
     shows!("a_file_that_is_not_there", inspect(dir, &["absent.pem"]));
 
-    if faketime_works() {
-        let command = inspect(dir, &["bundle.pem"]);
-        shows!("a_bundle_that_ended", wrapped(&["faketime", "-f", "+3d"], &command));
+    if let Some(later) = clock::at("+3d", inspect(dir, &["bundle.pem"])) {
+        shows!("a_bundle_that_ended", later);
     }
 }
 

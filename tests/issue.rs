@@ -149,22 +149,23 @@ fn a_request_that_asks_for_more_gets_exactly_the_grant() {
 #[test]
 fn keys_of_another_kind_and_weak_ones_are_refused() {
     let (ca, host) = start();
-    let other = |args: &[&str], path: &str| post_csr(&ca, &host, &csr(host.dir(), args), path).refusal();
     let rsa = "/v1/certs/rsa.psf.io";
-    for (args, path) in [
-        (&["-newkey", "ed25519"][..], PATH),
-        (&["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"], PATH),
-        (&["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"], PATH),
-        (&["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"], PATH),
-        (&["-newkey", "rsa:2048"], PATH),
-        (&P256, rsa),
-        (&["-newkey", "rsa:1024"], rsa),
-        (&["-newkey", "rsa:2040"], rsa),
-        (&["-newkey", "rsa:2048", "-pkeyopt", "rsa_keygen_pubexp:3"], rsa),
-        (&["-newkey", "rsa:2048", "-sha1"], rsa),
-        (&["-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"], rsa),
+    for (args, path, why) in [
+        (&["-newkey", "ed25519"][..], PATH, "the declaration wants ecdsa-p256"),
+        (&["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"], PATH, "the declaration wants ecdsa-p256"),
+        (&["-newkey", "rsa:2048"], PATH, "the declaration wants ecdsa-p256"),
+        (&P256, rsa, "the declaration wants rsa"),
+        (&["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"], PATH, "of a kind that is not certified"),
+        (&[&P256[..], &["-pkeyopt", "ec_param_enc:explicit"]].concat(), PATH, "of a kind that is not certified"),
+        (&["-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"], rsa, "of a kind that is not certified"),
+        (&["-newkey", "rsa:1024"], rsa, "an RSA key of 1024 bits"),
+        (&["-newkey", "rsa:2040"], rsa, "an RSA key of 2040 bits"),
+        (&["-newkey", "rsa:2048", "-pkeyopt", "rsa_keygen_pubexp:3"], rsa, "a weak exponent"),
+        (&["-newkey", "rsa:2048", "-sha1"], rsa, "signed with SHA-1"),
     ] {
-        assert_eq!(other(args, path), refused(400, "bad-key"), "{args:?}");
+        let answer = post_csr(&ca, &host, &csr(host.dir(), args), path);
+        assert_eq!(answer.refusal(), refused(400, "bad-key"), "{args:?}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains(why), "{args:?}: {answer:?}");
     }
     assert_eq!(ca.ok(&["audit", "list", "--name", "rsa.psf.io"]), "No certificate matches.\n");
 }

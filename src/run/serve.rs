@@ -24,7 +24,7 @@ use crate::init::ledger_path;
 use crate::issue::{CertificateAuthority, DaemonCertificate};
 use crate::random::SystemRandom;
 use crate::server::{AdminSocket, ConnectionLimits, Network, TlsSlot};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::{Metrics, start_logging};
 use crate::token::ServerAddress;
 use crate::{accounts, cli, tls};
@@ -156,11 +156,14 @@ async fn upkeep(ca: Arc<CertificateAuthority>, config: CaConfig, tls: TlsSlot, m
 }
 
 /// Tells systemd that the daemon and its ledger thread still answer. A full disk answers too, with
-/// an error: restarting would not help.
+/// an error: restarting would not help. A ledger thread that has ended would stay away for ever.
 async fn watchdog(store: Arc<Store>) {
     let Some(period) = sd_notify::watchdog_enabled() else { return };
     loop {
-        let _ = store.probe().await;
+        if let Err(StoreError::Closed) = store.probe().await {
+            tracing::error!("the ledger's thread has ended; systemd will restart the daemon");
+            return;
+        }
         let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         tokio::time::sleep(period / 3).await;
     }

@@ -93,11 +93,9 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(%error, waiting = verbs.len(), "the ledger could not be written; nothing was released");
-                // What the disk kept of the failed commit is found out by reading it again.
+                // What the disk kept of the failed commit is found out by reading it again, when the
+                // next batch comes. Whoever waits is told now.
                 self.opened = None;
-                if let Err(error) = self.reopen() {
-                    tracing::warn!(%error, "the ledger could not be read again yet");
-                }
                 for verb in verbs {
                     verb.failed(error.clone());
                 }

@@ -1,17 +1,32 @@
 //! Programs that see another time, by libfaketime.
 
+use std::path::PathBuf;
 use std::process::Command;
 
+use super::tools::skip;
+
+/// The library itself. The faketime program would stand between us and the process to be killed, and two of
+/// them with one process id, one after the other, can meet in shared memory.
+fn library() -> Option<PathBuf> {
+    let directories = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    directories.map(|entry| entry.path().join("faketime/libfaketime.so.1")).find(|path| path.exists())
+}
+
+/// Whether [`at`] works here; says so aloud where it does not.
+pub fn works() -> bool {
+    let found = library().is_some();
+    if !found {
+        skip("libfaketime is not installed (tests/setup does it)");
+    }
+    found
+}
+
 /// `command` as it runs `offset` from now, such as `+2h`; none, said aloud, without libfaketime.
-#[allow(clippy::print_stdout, reason = "a skipped test has to say so")]
 pub fn at(offset: &str, mut command: Command) -> Option<Command> {
-    // The faketime program would stand between us and the process to be killed, so only its library is used.
-    let found = Command::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]).output();
-    let Some(library) = found.ok().filter(|out| out.status.success()) else {
-        println!("skipped: faketime is not installed (tests/setup does it)");
+    if !works() {
         return None;
-    };
-    command.env("LD_PRELOAD", String::from_utf8(library.stdout).unwrap().trim());
+    }
+    command.env("LD_PRELOAD", library()?);
     command.env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     Some(command)
 }

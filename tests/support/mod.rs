@@ -6,6 +6,8 @@
 
 pub mod ask;
 pub mod clock;
+pub mod ledger;
+pub mod strace;
 pub mod tools;
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -195,6 +197,14 @@ impl Ca {
             Err(_) => panic!("the daemon does not serve: {}", daemon.log.lock().unwrap()),
         }
         self.daemon = Some(daemon);
+    }
+
+    /// From now on the daemon comes up at the address that it has now, so that hosts find it again.
+    pub fn keep_address(&self) {
+        let config = std::fs::read_to_string(self.config()).unwrap();
+        let port = self.address().rsplit(':').next().unwrap();
+        std::fs::write(self.config(), config.replace("listen: 127.0.0.1:0", &format!("listen: 127.0.0.1:{port}")))
+            .unwrap();
     }
 
     /// What the daemon logged so far.

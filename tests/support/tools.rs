@@ -32,11 +32,6 @@ pub fn strace_works() -> bool {
     works(&["strace", "-f", "-o", "/dev/null", "true"])
 }
 
-/// Whether programs can be shown another time here.
-pub fn faketime_works() -> bool {
-    works(&["faketime", "-f", "+1d", "true"])
-}
-
 /// Data that is read where it lies (`PSFCA_SHARED`, else beside this directory).
 pub fn shared(path: &str) -> Option<PathBuf> {
     let shared = std::env::var_os("PSFCA_SHARED").map(PathBuf::from);
@@ -48,7 +43,7 @@ pub fn shared(path: &str) -> Option<PathBuf> {
     None
 }
 
-/// `command`, in front of which `wrapper` runs it: `strace …`, `faketime …`, `setpriv …`.
+/// `command`, in front of which `wrapper` runs it: `strace …`, `setpriv …`.
 pub fn wrapped(wrapper: &[&str], command: &Command) -> Command {
     let mut whole = Command::new(wrapper[0]);
     whole.args(&wrapper[1..]).arg(command.get_program()).args(command.get_args());
