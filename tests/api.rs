@@ -184,13 +184,12 @@ fn a_host_reads_its_own_part_of_the_audit_and_an_operator_all_of_it() {
     lb.ok(&["issue", "lb.psf.io"]);
     let entries = |answer: Answer| {
         assert_eq!(answer.status, 200, "{answer:?}");
-        let names = answer.json()["entries"]
+        answer.json()["entries"]
             .as_array()
             .unwrap()
             .iter()
             .map(|e| e["name"].as_str().unwrap().to_owned())
-            .collect::<Vec<_>>();
-        names
+            .collect::<Vec<_>>()
     };
     let own = ["postgresql.psf.io", "pg0.iad1.psf.io"];
     for path in ["/v1/audit", "/v1/audit?host=pg0.iad1.psf.io", "/v1/audit?limit=1000"] {
