@@ -168,6 +168,14 @@ fn another_ledger_key_is_refused_whatever_the_policy() {
 }
 
 #[test]
+fn a_key_that_the_ca_made_is_held_to_the_ledger_too() {
+    let (_ca, host) = working();
+    let before = size(&host);
+    host.ok(&["issue", "made.psf.io", "--ca-made-key"]);
+    assert_eq!(size(&host), before + 1);
+}
+
+#[test]
 fn proofs_hold_across_the_edges_of_tiles() {
     let (ca, host) = working();
     let health = || serde_json::from_str::<serde_json::Value>(&ca.curl(&[], "/healthz").1).unwrap();
