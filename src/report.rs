@@ -65,6 +65,15 @@ pub struct Line {
     pub outcome: Outcome,
 }
 
+/// What is wrong with the CA's ledger, as this host sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LedgerTrouble {
+    /// What is wrong.
+    pub problem: String,
+    /// Whether nothing is installed until that ends (`ledger_policy: refuse`).
+    pub refused: bool,
+}
+
 /// What a run did.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -77,6 +86,9 @@ pub struct Report {
     pub trust_problem: Option<String>,
     /// The trust bundle was missing or damaged, and was written.
     pub trust_written: bool,
+    /// What is wrong with the CA's ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger_trouble: Option<LedgerTrouble>,
     /// Each name.
     pub names: Vec<Line>,
 }
@@ -87,9 +99,9 @@ impl Report {
     /// | code | meaning |
     /// |---|---|
     /// | 5 | something expired, is missing or has less than a quarter of its life left, and could not be renewed |
-    /// | 1 | a local error: a file, the settings, the trust bundle |
+    /// | 1 | a local error: a file, the settings, the trust bundle; or the ledger does not continue what this host has seen, and `ledger_policy` is `alarm` |
     /// | 3 | the CA denied something that is due |
-    /// | 4 | the CA cannot be reached (or gives unusable answers), and everything is still valid |
+    /// | 4 | the CA cannot be reached (or gives unusable answers, or its ledger is not what it must be and `ledger_policy` is `refuse`), and everything is still valid |
     /// | 0 | nothing was due, or all of it was renewed |
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -106,6 +118,7 @@ impl Report {
             })
             .collect();
         codes.extend(self.trust_problem.as_ref().map(|_| 1));
+        codes.extend(self.ledger_trouble.as_ref().map(|trouble| if trouble.refused { 4 } else { 1 }));
         [5, 1, 3, 4].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
     }
 }
@@ -122,8 +135,24 @@ pub struct Status {
     /// What is wrong with the trust bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_problem: Option<String>,
+    /// The CA's ledger, as far as this host has seen it.
+    pub ledger: LedgerStatus,
     /// Each bundle, by name.
     pub bundles: Vec<BundleStatus>,
+}
+
+/// The CA's ledger, as far as a host has seen it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LedgerStatus {
+    /// Which ledger.
+    pub origin: String,
+    /// Entries.
+    pub size: u64,
+    /// When that was seen.
+    pub seen: Timestamp,
+    /// What was wrong with the last answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// One certificate.
@@ -170,6 +199,7 @@ impl Status {
     #[must_use]
     pub fn is_good(&self, now: Timestamp) -> bool {
         self.trust_problem.is_none()
+            && self.ledger.problem.is_none()
             && !self.identity.validity.is_critical(now)
             && self.bundles.iter().all(|bundle| bundle.problem.is_none())
     }
@@ -187,6 +217,7 @@ mod tests {
             identity: Outcome::NotDue { due, not_after: due },
             trust_problem: None,
             trust_written: false,
+            ledger_trouble: None,
             names: outcomes.iter().map(line).collect(),
         }
     }
@@ -201,5 +232,8 @@ mod tests {
         assert_eq!(report(&[failed(1, false), failed(4, true)]).exit_code(), 5);
         let trust = Report { trust_problem: Some("x".to_owned()), ..report(&[failed(4, false)]) };
         assert_eq!(trust.exit_code(), 1);
+        let ledger = |refused| Some(LedgerTrouble { problem: "x".to_owned(), refused });
+        let with = |refused, outcomes| Report { ledger_trouble: ledger(refused), ..report(outcomes) }.exit_code();
+        assert_eq!((with(false, &[]), with(true, &[]), with(false, &[failed(4, true)])), (1, 4, 5));
     }
 }

@@ -135,6 +135,7 @@ fn an_identity_is_replaced_as_carefully_and_only_after_its_key_is_safe() {
     };
     careful("pending-key.pem");
     careful("enrolment.json");
+    careful("ledger.json");
     assert_eq!(fs::metadata(&state).unwrap().mode() & 0o7777, 0o700);
     for entry in fs::read_dir(&state).unwrap() {
         let entry = entry.unwrap();
@@ -251,12 +252,16 @@ fn a_step_that_the_system_refuses_is_named_and_the_old_bundle_stays() {
         let strace = ["strace", "-o", "/dev/null", "-e", &trace, "-e", &inject];
         wrapped(&strace, &host.command(&["issue", NAME])).output().unwrap()
     };
+    // What was seen of the ledger is stored first, by one fchmod, two fsyncs and one rename; a bundle whose proof
+    // cannot be remembered is not installed.
+    let text = format!("{} cannot be used: No space left on device", host.dir().join("state/ledger.json").display());
+    nothing_changed(&host, &old, &refused("fsync:error=ENOSPC:when=1"), 1, &text);
     for (inject, text) in [
         ("fchown:error=EPERM:when=1", "set the owner: Operation not permitted"),
-        ("fchmod:error=EPERM:when=1", "set the mode: Operation not permitted"),
-        ("fsync:error=ENOSPC:when=1", "fsync: No space left on device"),
-        ("fsync:error=EIO:when=1", "fsync: Input/output error"),
-        ("rename:error=EROFS:when=1", "rename: Read-only file system"),
+        ("fchmod:error=EPERM:when=2", "set the mode: Operation not permitted"),
+        ("fsync:error=ENOSPC:when=3", "fsync: No space left on device"),
+        ("fsync:error=EIO:when=3", "fsync: Input/output error"),
+        ("rename:error=EROFS:when=2", "rename: Read-only file system"),
     ] {
         if inject.starts_with("fchown") && !is_root() {
             continue;
@@ -265,7 +270,7 @@ fn a_step_that_the_system_refuses_is_named_and_the_old_bundle_stays() {
         nothing_changed(&host, &old, &refused(inject), 1, &text);
     }
     // After the rename the new one is there, whole; that it may not survive a power cut is said.
-    let output = refused("fsync:error=EIO:when=2");
+    let output = refused("fsync:error=EIO:when=4");
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("fsync of the directory: Input/output error"), "{}", said(&output));
     let new = fs::read(host.bundle(NAME)).unwrap();

@@ -5,23 +5,33 @@ use hyper::Method;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::identity::{self, Enrolment};
+use super::ledger::{self, Asked, LedgerError, Memory, Seen};
 use super::{Agent, AgentError, anchor, key};
 use crate::ca::bundle::{Bundle, BundleError};
 use crate::client::Client;
 use crate::digest::Digest;
+use crate::grant::CertificateKind;
 use crate::token::EnrollmentToken;
 use crate::wire::{EnrollRequest, PEM_CHAIN};
 use crate::{tls, wire};
 
-/// Enrols this host. An identity that it has stays until the new one is whole; the error of the
-/// second value is that of the trust bundle's file, which `renew` will write.
+/// What an enrolment came to.
+#[derive(Debug)]
+pub struct Enrolled {
+    /// The enrolment, as it is stored.
+    pub enrolment: Enrolment,
+    /// Whether the trust bundle's file was written; `renew` will write it otherwise.
+    pub trust: Result<(), AgentError>,
+    /// How the ledger fails to continue what this host had seen of it before.
+    pub ledger_break: Option<LedgerError>,
+}
+
+/// Enrols this host. An identity that it has stays until the new one is whole. What it had seen of
+/// the ledger is forgotten: a person with a token vouches for the CA.
 ///
 /// # Errors
 /// [`AgentError`]; with [`AgentError::Client`] the CA did not answer or said no.
-pub async fn enroll(
-    agent: &Agent<'_>,
-    token: &EnrollmentToken,
-) -> Result<(Enrolment, Result<(), AgentError>), AgentError> {
+pub async fn enroll(agent: &Agent<'_>, token: &EnrollmentToken) -> Result<Enrolled, AgentError> {
     let state = &agent.settings.state;
     let _lock = agent.lock()?;
     let (config, pinned) = tls::pinned_client_config(token.root, agent.clock.clone())?;
@@ -45,11 +55,27 @@ pub async fn enroll(
             token.address
         )));
     }
-    let enrolment = Enrolment { server: token.address.clone(), anchors, identity, host };
+    let asked = Asked { kind: CertificateKind::Identity, name: host.as_str(), host: &host, ca_made_key: false };
+    let ledger = Seen::first(&answer, identity.leaf(), &asked, agent.now())
+        .map_err(|cause| AgentError::Ledger { what: host.to_string(), cause })?;
+    let enrolment = Enrolment { server: token.address.clone(), anchors, identity, host, ledger };
+    let before = Enrolment::load(state).and_then(|before| Memory::load(agent, &before));
     enrolment.save(state)?;
+    ledger::begin(state, &enrolment.ledger)?;
     identity::forget_pending_key(state);
     let trust = anchor::write(agent, &enrolment.anchors);
-    Ok((enrolment, trust))
+    let ledger_break = match before {
+        Ok(before) => ledger_break(agent, &enrolment, before).await,
+        Err(_) => None,
+    };
+    Ok(Enrolled { enrolment, trust, ledger_break })
+}
+
+/// Asked with the new identity, since the ledger is for hosts. No answer is no trouble: the
+/// enrolment is done, and this is only to be told.
+async fn ledger_break(agent: &Agent<'_>, enrolment: &Enrolment, before: Memory) -> Option<LedgerError> {
+    let mut client = agent.connect(enrolment).await.ok()?;
+    ledger::break_with(before, &mut client, &enrolment.ledger).await
 }
 
 /// Exchanges the identity for its successor and stores that; the old one stays until then.
@@ -60,8 +86,10 @@ pub(super) async fn next_identity(
     agent: &Agent<'_>,
     client: &mut Client,
     enrolment: &Enrolment,
+    memory: &mut Memory,
 ) -> Result<Bundle, AgentError> {
     let state = &agent.settings.state;
+    memory.before_asking(client, enrolment.host.as_str(), agent.now()).await?;
     let key = identity::pending_key(state)?;
     let request = key::request(&key)?;
     let answer = client.send(Method::POST, "/v1/identity", wire::PKCS10, PEM_CHAIN, request).await?.ok()?;
@@ -71,7 +99,10 @@ pub(super) async fn next_identity(
         let (found, expected) = (host.to_string(), enrolment.host.to_string());
         return Err(bad(BundleError::Names { found, expected }));
     }
-    let next = Enrolment { server: enrolment.server.clone(), anchors: enrolment.anchors.clone(), identity, host };
+    let asked = Asked { kind: CertificateKind::Identity, name: host.as_str(), host: &host, ca_made_key: false };
+    memory.accept(client, &answer, identity.leaf(), &asked, agent.now()).await?;
+    let (server, anchors) = (enrolment.server.clone(), enrolment.anchors.clone());
+    let next = Enrolment { server, anchors, identity, host, ledger: memory.seen().clone() };
     next.save(state)?;
     identity::forget_pending_key(state);
     Ok(next.identity)

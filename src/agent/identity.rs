@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::ledger::Seen;
 use super::{AgentError, key, read_if_there};
 use crate::ca::bundle::{Bundle, BundleError, Chain, Expected};
 use crate::ca::pem_file::{self, Content, PrivateKey};
@@ -36,6 +37,8 @@ pub struct Enrolment {
     pub identity: Bundle,
     /// Its name, as the identity says.
     pub host: HostName,
+    /// The ledger's key, and a checkpoint that was seen with the identity.
+    pub ledger: Seen,
 }
 
 /// The file. It holds a key, so it has no Debug and is erased after use.
@@ -45,6 +48,8 @@ struct Stored {
     server: ServerAddress,
     anchors: String,
     identity: String,
+    // None in what a psfca without a ledger wrote.
+    ledger: Option<Seen>,
 }
 
 impl Drop for Stored {
@@ -72,7 +77,8 @@ impl Enrolment {
         let identity = Bundle::parse(stored.identity.as_bytes()).map_err(|error| damaged(error.to_string()))?;
         let anchors = pem_file::certificates(stored.anchors.as_bytes()).map_err(|error| damaged(error.to_string()))?;
         let host = host_of(identity.chain()).map_err(|error| damaged(error.to_string()))?;
-        Ok(Self { server: stored.server.clone(), anchors, identity, host })
+        let ledger = stored.ledger.clone().ok_or_else(|| damaged("it has no key of the CA's ledger".to_owned()))?;
+        Ok(Self { server: stored.server.clone(), anchors, identity, host, ledger })
     }
 
     /// Writes the enrolment in one step; the one before stays until then.
@@ -84,6 +90,7 @@ impl Enrolment {
             server: self.server.clone(),
             anchors: pem_file::certificates_to_pem(&self.anchors),
             identity: self.identity.to_pem().to_string(),
+            ledger: Some(self.ledger.clone()),
         };
         let text = serde_json::to_vec_pretty(&stored).map_err(|error| failed(state.join(ENROLMENT), &error))?;
         save(&state.join(ENROLMENT), &Zeroizing::new(text))
@@ -204,11 +211,13 @@ mod tests {
         let (identity, host) = accept(text.as_bytes(), key, now()).unwrap();
         assert_eq!(host.as_str(), "pg0.iad1.psf.io");
         let server = ServerAddress::parse("ca.psf.io:8443").unwrap();
-        let enrolment = Enrolment { server, anchors: vec![ca.root_der()], identity, host };
+        let signer = crate::agent::fixture::FakeLedger::new();
+        let ledger = Seen { key: signer.verifier().clone(), checkpoint: signer.checkpoint(), at: now() };
+        let enrolment = Enrolment { server, anchors: vec![ca.root_der()], identity, host, ledger };
         enrolment.save(directory.path()).unwrap();
         let read = Enrolment::load(directory.path()).unwrap();
         assert_eq!(read.identity.to_pem(), enrolment.identity.to_pem());
-        assert_eq!((read.host, read.anchors), (enrolment.host, enrolment.anchors));
+        assert_eq!((read.host, read.anchors, read.ledger), (enrolment.host, enrolment.anchors, enrolment.ledger));
 
         std::fs::write(directory.path().join(ENROLMENT), r#"{"identity": "SECRET""#).unwrap();
         let error = Enrolment::load(directory.path()).unwrap_err().to_string();

@@ -1,7 +1,8 @@
 //! The host's side: an identity, the bundles of the services, and the trust bundle.
 //!
 //! `enroll` gets the identity, `obtain` gets one certificate and checks it, `install` puts files in
-//! place, `renew` does it for everything that is due, `status` tells how things stand.
+//! place, `renew` does it for everything that is due, `ledger` holds every answer to the CA's
+//! ledger, `status` tells how things stand.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -21,6 +22,7 @@ pub mod enroll;
 pub mod identity;
 pub mod install;
 pub mod key;
+pub mod ledger;
 pub mod obtain;
 pub mod renew;
 pub mod settings;
@@ -28,6 +30,7 @@ pub mod status;
 
 use identity::Enrolment;
 use install::{InstallError, Ownership};
+use ledger::LedgerError;
 use settings::{Settings, SettingsError};
 
 /// Why the agent could not do what it was asked for.
@@ -47,6 +50,14 @@ pub enum AgentError {
         what: String,
         /// What is wrong with it.
         cause: BundleError,
+    },
+    /// The CA's ledger is not what it must be; nothing was installed.
+    #[error("{cause}; nothing was installed for {what}; tell whoever runs the CA")]
+    Ledger {
+        /// What was asked for.
+        what: String,
+        /// What is wrong with the ledger.
+        cause: LedgerError,
     },
     /// A file could not be put in place.
     #[error(transparent)]
@@ -107,7 +118,7 @@ impl AgentError {
             Self::Client(error) if error.is_denial() => 3,
             Self::Client(error) if error.is_outage() => 4,
             // An answer that cannot be used is the CA's fault, and the old bundle stays.
-            Self::BadAnswer { .. } => 4,
+            Self::BadAnswer { .. } | Self::Ledger { .. } => 4,
             _ => 1,
         }
     }
@@ -205,5 +216,7 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, AgentError> 
     }
 }
 
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod tests;

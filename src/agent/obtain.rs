@@ -6,12 +6,15 @@ use hyper::body::Bytes;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
 
+use super::identity::Enrolment;
 use super::install::{self, InstallError, Ownership};
+use super::ledger::{Asked, Memory};
 use super::{Agent, AgentError, key};
 use crate::ca::bundle::{Bundle, BundleError, Chain, Expected};
 use crate::ca::pem_file::{self, Content};
 use crate::client::{Answer, Client};
 use crate::clock::Timestamp;
+use crate::grant::CertificateKind;
 use crate::name::DnsName;
 use crate::profile::{KeyKind, SubjectAltNames};
 use crate::wire::{Entitlement, Entitlements, PEM_CHAIN, PKCS10, SERIAL_HEADER};
@@ -48,6 +51,18 @@ impl Request {
     }
 }
 
+/// A connection to the CA, and what its answers are held to.
+pub struct Exchange<'a> {
+    /// Settings and time.
+    pub agent: &'a Agent<'a>,
+    /// The connection, as this host.
+    pub client: &'a mut Client,
+    /// Host and anchors.
+    pub enrolment: &'a Enrolment,
+    /// What this host has seen of the ledger.
+    pub ledger: &'a mut Memory,
+}
+
 /// Asks what this host may have.
 ///
 /// # Errors
@@ -62,26 +77,25 @@ pub async fn entitlements(client: &mut Client) -> Result<Entitlements, AgentErro
 /// # Errors
 /// [`AgentError`]; nothing was installed.
 pub async fn bundle(
-    agent: &Agent<'_>,
-    client: &mut Client,
-    anchors: &[CertificateDer<'_>],
+    exchange: &mut Exchange<'_>,
     name: &DnsName,
     promised: Option<&Entitlement>,
     ca_made_key: bool,
 ) -> Result<Bundle, AgentError> {
     let bad = |cause| AgentError::BadAnswer { what: name.to_string(), cause };
-    let bundle = if ca_made_key {
-        let answer = ask(client, name, None).await?;
-        Bundle::parse(&answer.body).and_then(|bundle| same_serial(&answer, bundle.chain()).map(|()| bundle))
+    let (answer, bundle) = if ca_made_key {
+        let answer = exchange.ask(name, None).await?;
+        let bundle = Bundle::parse(&answer.body);
+        (answer, bundle)
     } else {
         let kind = promised.map_or(KeyKind::default(), |promised| promised.key);
         let key = key::generate(kind, name.as_str())?;
-        let answer = ask(client, name, Some(key::request(&key)?)).await?;
-        let chain = Chain::parse(&answer.body);
-        chain.and_then(|chain| same_serial(&answer, &chain).and_then(|()| Bundle::new(chain, key)))
+        let answer = exchange.ask(name, Some(key::request(&key)?)).await?;
+        let bundle = Chain::parse(&answer.body).and_then(|chain| Bundle::new(chain, key));
+        (answer, bundle)
     };
     let bundle = bundle.map_err(bad)?;
-    check(bundle.chain(), anchors, name, promised, agent.now()).map_err(bad)?;
+    exchange.accept(&answer, bundle.chain(), name, promised, ca_made_key).await?;
     Ok(bundle)
 }
 
@@ -90,21 +104,18 @@ pub async fn bundle(
 /// # Errors
 /// [`AgentError`].
 pub async fn chain(
-    agent: &Agent<'_>,
-    client: &mut Client,
-    anchors: &[CertificateDer<'_>],
+    exchange: &mut Exchange<'_>,
     name: &DnsName,
     promised: Option<&Entitlement>,
     request: &Request,
 ) -> Result<Chain, AgentError> {
     let bad = |cause| AgentError::BadAnswer { what: name.to_string(), cause };
-    let answer = ask(client, name, Some(request.pem.clone())).await?;
+    let answer = exchange.ask(name, Some(request.pem.clone())).await?;
     let chain = Chain::parse(&answer.body).map_err(bad)?;
-    same_serial(&answer, &chain).map_err(bad)?;
     if chain.leaf().spki != request.spki {
         return Err(bad(BundleError::KeyMismatch));
     }
-    check(&chain, anchors, name, promised, agent.now()).map_err(bad)?;
+    exchange.accept(&answer, &chain, name, promised, false).await?;
     Ok(chain)
 }
 
@@ -150,11 +161,32 @@ pub fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> Result<(),
     install::install(&agent.bundle_path(name), bundle.to_pem().as_bytes(), &owner, agent.random)
 }
 
-async fn ask(client: &mut Client, name: &DnsName, request: Option<String>) -> Result<Answer, AgentError> {
-    let path = format!("/v1/certs/{name}");
-    let kind = if request.is_some() { PKCS10 } else { "" };
-    let body = Bytes::from(request.unwrap_or_default());
-    Ok(client.send(Method::POST, &path, kind, PEM_CHAIN, body).await?.ok()?)
+impl Exchange<'_> {
+    async fn ask(&mut self, name: &DnsName, request: Option<String>) -> Result<Answer, AgentError> {
+        self.ledger.before_asking(self.client, name.as_str(), self.agent.now()).await?;
+        let path = format!("/v1/certs/{name}");
+        let kind = if request.is_some() { PKCS10 } else { "" };
+        let body = Bytes::from(request.unwrap_or_default());
+        Ok(self.client.send(Method::POST, &path, kind, PEM_CHAIN, body).await?.ok()?)
+    }
+
+    /// The certificate as such, then its place in the ledger.
+    async fn accept(
+        &mut self,
+        answer: &Answer,
+        chain: &Chain,
+        name: &DnsName,
+        promised: Option<&Entitlement>,
+        ca_made_key: bool,
+    ) -> Result<(), AgentError> {
+        let now = self.agent.now();
+        let checked = same_serial(answer, chain);
+        let checked = checked.and_then(|()| check(chain, &self.enrolment.anchors, name, promised, now));
+        checked.map_err(|cause| AgentError::BadAnswer { what: name.to_string(), cause })?;
+        let (kind, host) = (CertificateKind::Service, &self.enrolment.host);
+        let asked = Asked { kind, name: name.as_str(), host, ca_made_key };
+        self.ledger.accept(self.client, answer, chain.leaf(), &asked, now).await
+    }
 }
 
 /// The serial is told twice; two answers that were mixed up would show here.

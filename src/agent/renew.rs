@@ -3,6 +3,8 @@
 use rustls::pki_types::CertificateDer;
 
 use super::identity::{self, Enrolment};
+use super::ledger::Memory;
+use super::obtain::Exchange;
 use super::status::{Found, survey};
 use super::{Agent, AgentError, anchor, enroll, install, obtain};
 use crate::client::Client;
@@ -38,6 +40,7 @@ impl From<&AgentError> for Failure {
 pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentError> {
     let _lock = agent.lock()?;
     let mut enrolment = Enrolment::load(&agent.settings.state)?;
+    let mut ledger = Memory::load(agent, &enrolment)?;
     if !options.dry_run {
         // Also of names that are not due: what a killed run left there is somebody's key.
         install::clear_leftovers(&agent.settings.bundles, |_| true);
@@ -51,7 +54,11 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
     };
     let mut connection = agent.connect(&enrolment).await;
 
-    let identity = renew_own(agent, &mut connection, &mut enrolment, options).await;
+    if let (Ok(client), false) = (&mut connection, options.dry_run) {
+        // Only where there was trouble; what came of it is in the report.
+        let _ = ledger.before_asking(client, enrolment.host.as_str(), agent.now()).await;
+    }
+    let identity = renew_own(agent, &mut connection, &mut enrolment, &mut ledger, options).await;
     let (entitlements, failure) = match &mut connection {
         Ok(client) => {
             if let Err(error) = same_roots(client, &enrolment.anchors).await {
@@ -75,14 +82,15 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
     for found in survey(agent, &enrolment.anchors, known.as_ref())? {
         let name = found.name.clone();
         let client = match (&mut connection, &failure) {
-            (Ok(client), None) => Ok(client),
+            (Ok(client), None) => Ok(Exchange { agent, client, enrolment: &enrolment, ledger: &mut ledger }),
             (_, Some(failure)) => Err(failure),
             (Err(_), None) => continue,
         };
-        let outcome = renew_one(agent, client, &enrolment.anchors, found, options).await;
+        let outcome = renew_one(agent, client, found, options).await;
         names.push(Line { name, outcome });
     }
-    Ok(Report { host: enrolment.host, identity, trust_problem, trust_written, names })
+    let ledger_trouble = ledger.trouble();
+    Ok(Report { host: enrolment.host, identity, trust_problem, trust_written, ledger_trouble, names })
 }
 
 async fn same_roots(client: &mut Client, trusted: &[CertificateDer<'_>]) -> Result<(), AgentError> {
@@ -98,6 +106,7 @@ async fn renew_own(
     agent: &Agent<'_>,
     connection: &mut Result<Client, AgentError>,
     enrolment: &mut Enrolment,
+    ledger: &mut Memory,
     options: Options,
 ) -> Outcome {
     let (now, validity) = (agent.now(), enrolment.validity());
@@ -115,7 +124,7 @@ async fn renew_own(
         Ok(client) => client,
         Err(error) => return failed(error),
     };
-    match enroll::next_identity(agent, client, enrolment).await {
+    match enroll::next_identity(agent, client, enrolment, ledger).await {
         Err(error) => failed(&error),
         Ok(next) => {
             enrolment.identity = next;
@@ -129,8 +138,7 @@ async fn renew_own(
 
 async fn renew_one(
     agent: &Agent<'_>,
-    client: Result<&mut Client, &Failure>,
-    anchors: &[CertificateDer<'_>],
+    exchange: Result<Exchange<'_>, &Failure>,
     found: Found,
     options: Options,
 ) -> Outcome {
@@ -157,13 +165,13 @@ async fn renew_one(
         return Outcome::WouldRenew { reason: reason.to_string() };
     }
     let critical = renewal::is_critical(installed, now);
-    let client = match client {
-        Ok(client) => client,
+    let mut exchange = match exchange {
+        Ok(exchange) => exchange,
         Err(Failure { text, code }) => return Outcome::Failed { error: text.clone(), code: *code, critical },
     };
     let done = async {
         obtain::prepare(agent, name)?;
-        let bundle = obtain::bundle(agent, client, anchors, name, Some(entitlement), false).await?;
+        let bundle = obtain::bundle(&mut exchange, name, Some(entitlement), false).await?;
         obtain::install(agent, name, &bundle)?;
         Ok::<_, AgentError>(bundle)
     };

@@ -49,6 +49,19 @@ pub struct Settings {
     pub group: String,
     /// Permission bits of the bundles; none for others.
     pub mode: u32,
+    /// What becomes of answers when the CA's ledger does not continue what this host has seen.
+    pub ledger_policy: LedgerPolicy,
+}
+
+/// What a host does when the CA's ledger does not continue what it has seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LedgerPolicy {
+    /// Nothing is installed.
+    #[default]
+    Refuse,
+    /// Everything is installed all the same, and the trouble is reported.
+    Alarm,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +74,7 @@ struct Raw {
     owner: String,
     group: String,
     mode: String,
+    ledger_policy: LedgerPolicy,
 }
 
 impl Default for Raw {
@@ -73,6 +87,7 @@ impl Default for Raw {
             owner: "root".into(),
             group: "ssl-cert".into(),
             mode: "0640".into(),
+            ledger_policy: LedgerPolicy::default(),
         }
     }
 }
@@ -110,6 +125,7 @@ impl Settings {
             owner: raw.owner,
             group: raw.group,
             mode,
+            ledger_policy: raw.ledger_policy,
         })
     }
 }
@@ -134,10 +150,10 @@ mod tests {
 
     #[test]
     fn relative_paths_start_at_the_file() {
-        let text = "server: ['ca.psf.io:8443']\nbundles: private\nmode: '0600'\n";
+        let text = "server: ['ca.psf.io:8443']\nbundles: private\nmode: '0600'\nledger_policy: alarm\n";
         let read = Settings::parse(text, Path::new("/tmp/demo/host.yaml")).unwrap();
         assert_eq!(read.bundles, Path::new("/tmp/demo/private"));
-        assert_eq!((read.mode, read.server.len()), (0o600, 1));
+        assert_eq!((read.mode, read.server.len(), read.ledger_policy), (0o600, 1, LedgerPolicy::Alarm));
     }
 
     #[test]
@@ -147,6 +163,7 @@ mod tests {
         for mode in ["0644", "4640", "0040", "rw"] {
             assert!(error(&format!("mode: '{mode}'\n")).contains("would not do for a private key"), "{mode}");
         }
+        assert!(error("ledger_policy: off\n").contains("`refuse` or `alarm`"), "{}", error("ledger_policy: off\n"));
         assert!(error("server: [nowhere]\n").contains("is not an address like"));
     }
 }

@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::identity::{self, Enrolment};
+use super::ledger::Memory;
 use super::{Agent, AgentError, anchor, obtain, read_if_there};
 use crate::ca::bundle::{Bundle, BundleError};
 use crate::ca::pem_file;
@@ -33,7 +34,9 @@ pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
         false => agent.settings.server.clone(),
     };
     let identity = CertificateStatus::of(&enrolment.identity.leaf().serial, enrolment.validity());
-    Ok(Status { host: enrolment.host, server, identity, trust_problem: trust(agent, &enrolment.anchors)?, bundles })
+    let ledger = Memory::load(agent, &enrolment)?.status();
+    let trust_problem = trust(agent, &enrolment.anchors)?;
+    Ok(Status { host: enrolment.host, server, identity, trust_problem, ledger, bundles })
 }
 
 fn trust(agent: &Agent<'_>, anchors: &[CertificateDer<'_>]) -> Result<Option<String>, AgentError> {

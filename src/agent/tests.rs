@@ -1,206 +1,12 @@
-//! The agent against a small daemon in this process: real TLS and HTTP, and answers that the test
-//! decides, so that every wrong one can be given.
+//! The agent against the small daemon of `fixture`.
 
-use std::path::PathBuf;
-use std::sync::Mutex;
-
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-
+use super::fixture::{Fault, NAME, World, world};
 use super::renew::{Options, renew};
 use super::*;
-use crate::ca::bundle::Bundle;
-use crate::ca::fixture::{DAY, Fixed, Hierarchy, LeafSpec, dns, now};
-use crate::ca::pem_file::certificates_to_pem;
+use crate::ca::fixture::{DAY, now};
 use crate::digest::Digest;
 use crate::name::DnsName;
-use crate::profile::{BACKDATE, SubjectAltNames, Usages};
-use crate::random::SystemRandom;
 use crate::report::{Outcome, Report};
-use crate::token::{EnrollmentToken, TokenSecret};
-use crate::wire::{EnrollRequest, Entitlement, Entitlements};
-
-const NAME: &str = "postgresql.psf.io";
-
-/// What the daemon does wrong.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Fault {
-    None,
-    OtherName,
-    OtherKey,
-    OtherCa,
-    Expired,
-    OtherSerial,
-    Broken,
-    Denied,
-    OtherTrustBundle,
-}
-
-/// A clock that the test moves; the daemon's and the handshake's.
-struct Movable(Mutex<Timestamp>);
-impl Clock for Movable {
-    fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
-    }
-}
-
-struct Daemon {
-    ca: Hierarchy,
-    other: Hierarchy,
-    identities: Hierarchy,
-    names: Mutex<Vec<&'static str>>,
-    fault: Mutex<Fault>,
-    clock: Arc<Movable>,
-    seen: Mutex<Vec<String>>,
-}
-
-impl Daemon {
-    fn chain(&self, path: &str, csr: &str) -> String {
-        let csr = rcgen::CertificateSigningRequestParams::from_pem(csr).unwrap();
-        let now = self.clock.now();
-        let (fault, uri) = (*self.fault.lock().unwrap(), Some("spiffe://psf.io/host/pg0.iad1.psf.io".to_owned()));
-        let identity = SubjectAltNames { uri, ..SubjectAltNames::default() };
-        let names = dns(&[if fault == Fault::OtherName { "lb.psf.io" } else { NAME }]);
-        let (not_before, mut not_after) = (now.minus(BACKDATE), now.plus(DAY));
-        if !path.starts_with("/v1/certs/") {
-            let spec = LeafSpec { names: &identity, usages: Usages::Client, not_before, not_after: now.plus(DAY * 30) };
-            return self.identities.sign_by_root(&spec, &csr.public_key).to_pem();
-        }
-        if fault == Fault::Expired {
-            not_after = now.minus(std::time::Duration::from_secs(60));
-        }
-        let spec = LeafSpec { names: &names, usages: Usages::Server, not_before, not_after };
-        match fault {
-            Fault::OtherKey => self.ca.sign(&spec, &rcgen::KeyPair::generate().unwrap()).to_pem(),
-            Fault::OtherCa => self.other.sign(&spec, &csr.public_key).to_pem(),
-            _ => self.ca.sign(&spec, &csr.public_key).to_pem(),
-        }
-    }
-
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
-        let path = request.uri().path().to_owned();
-        let body = request.into_body().collect().await?.to_bytes();
-        self.seen.lock().unwrap().push(path.clone());
-        let fault = *self.fault.lock().unwrap();
-        let reply = |status: u16, body: String| {
-            let serial = if fault == Fault::OtherSerial { "07" } else { "0123456789ab" };
-            Response::builder().status(status).header("psfca-serial", serial).body(Full::from(body)).unwrap()
-        };
-        let problem = |status: u16, detail: &str| {
-            reply(status, format!(r#"{{"type":"urn:x","title":"x","status":{status},"detail":"{detail}"}}"#))
-        };
-        Ok(match (path.as_str(), fault) {
-            ("/PSF_CA.pem", Fault::OtherTrustBundle) => reply(200, certificates_to_pem([&self.other.root_der()])),
-            ("/PSF_CA.pem", _) => reply(200, certificates_to_pem([&self.ca.root_der()])),
-            ("/v1/certs", _) => reply(200, serde_json::to_string(&self.entitlements()).unwrap()),
-            ("/v1/enroll", _) => {
-                let ask: EnrollRequest = serde_json::from_slice(&body).unwrap();
-                reply(200, self.chain("/v1/enroll", &ask.csr))
-            }
-            (_, Fault::Broken) => problem(503, "the store is gone"),
-            (_, Fault::Denied) => problem(403, "pg0.iad1.psf.io may not have it"),
-            (path, _) => reply(200, self.chain(path, std::str::from_utf8(&body).unwrap())),
-        })
-    }
-
-    fn entitlements(&self) -> Entitlements {
-        let entitlement = |name: &&str| Entitlement {
-            name: name.parse().unwrap(),
-            dns: vec![name.parse().unwrap()],
-            ip: Vec::new(),
-            usages: Usages::Server,
-            lifetime_seconds: 86_400,
-            key: if *name == NAME { KeyKind::EcdsaP256 } else { KeyKind::Rsa },
-            ca_made_key: false,
-            role: crate::name::RoleName::parse("postgresql").unwrap(),
-        };
-        let certs = self.names.lock().unwrap().iter().map(entitlement).collect();
-        Entitlements { host: "pg0.iad1.psf.io".parse().unwrap(), certs }
-    }
-}
-
-struct World {
-    daemon: Arc<Daemon>,
-    address: ServerAddress,
-    directory: tempfile::TempDir,
-    settings: Settings,
-    serving: tokio::task::JoinHandle<()>,
-}
-
-async fn world() -> World {
-    let daemon = Arc::new(Daemon {
-        ca: Hierarchy::new("PSF_CA"),
-        other: Hierarchy::new("PSF_CA"),
-        identities: Hierarchy::new("identities"),
-        names: Mutex::new(vec![NAME]),
-        fault: Mutex::new(Fault::None),
-        clock: Arc::new(Movable(Mutex::new(now()))),
-        seen: Mutex::default(),
-    });
-    let names = SubjectAltNames { ip: vec!["127.0.0.1".parse().unwrap()], ..SubjectAltNames::default() };
-    let own = daemon.ca.bundle(&LeafSpec { not_after: now().plus(DAY * 90), ..LeafSpec::server(&names) });
-    let mut chain = own.chain().certificates().to_vec();
-    chain.push(daemon.ca.root_der());
-    let roots = [daemon.identities.root_der()];
-    let tls = tls::server_config(chain, own.key().to_rustls(), &roots, daemon.clock.clone()).unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = ServerAddress::parse(&listener.local_addr().unwrap().to_string()).unwrap();
-    let serving = tokio::spawn(serve(listener, tls, daemon.clone()));
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("host.yaml");
-    std::fs::write(&config, "state: state\nbundles: private\ntrust_bundle: certs/PSF_CA.pem\n").unwrap();
-    let settings = Settings::read(Some(&config)).unwrap();
-    World { daemon, address, directory, settings, serving }
-}
-
-async fn serve(listener: tokio::net::TcpListener, tls: Arc<rustls::ServerConfig>, daemon: Arc<Daemon>) {
-    let acceptor = tokio_rustls::TlsAcceptor::from(tls);
-    while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, daemon) = (acceptor.clone(), daemon.clone());
-        tokio::spawn(async move {
-            let Ok(stream) = acceptor.accept(stream).await else { return };
-            let service = service_fn(|request| daemon.answer(request));
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
-}
-
-impl World {
-    fn agent(&self, at: Timestamp) -> Agent<'_> {
-        *self.daemon.clock.0.lock().unwrap() = at;
-        Agent { settings: &self.settings, clock: Arc::new(Fixed(at)), random: &SystemRandom, privileged: false }
-    }
-
-    fn token(&self, root: Digest) -> EnrollmentToken {
-        EnrollmentToken { address: self.address.clone(), root, secret: TokenSecret::generate(&SystemRandom).unwrap() }
-    }
-
-    async fn enrolled() -> Self {
-        let world = world().await;
-        let token = world.token(Digest::of(&world.daemon.ca.root_der()));
-        enroll::enroll(&world.agent(now()), &token).await.unwrap().1.unwrap();
-        world
-    }
-
-    async fn renew(&self, at: Timestamp) -> Report {
-        renew(&self.agent(at), Options::default()).await.unwrap()
-    }
-
-    fn bundle_path(&self) -> PathBuf {
-        self.directory.path().join(format!("private/{NAME}.pem"))
-    }
-
-    fn bundle(&self) -> Bundle {
-        Bundle::parse(&std::fs::read(self.bundle_path()).unwrap()).unwrap()
-    }
-
-    fn set(&self, fault: Fault) {
-        *self.daemon.fault.lock().unwrap() = fault;
-    }
-}
 
 fn outcome(report: &Report) -> &Outcome {
     &report.names.iter().find(|line| line.name.as_str() == NAME).unwrap().outcome
@@ -344,15 +150,17 @@ async fn a_request_of_ones_own_keeps_its_key_at_home() {
     let agent = world.agent(now());
     let enrolment = Enrolment::load(&world.settings.state).unwrap();
     let mut client = agent.connect(&enrolment).await.unwrap();
+    let mut ledger = ledger::Memory::load(&agent, &enrolment).unwrap();
+    let mut exchange =
+        obtain::Exchange { agent: &agent, client: &mut client, enrolment: &enrolment, ledger: &mut ledger };
     let key = key::generate(KeyKind::EcdsaP256, NAME).unwrap();
     let text = format!("{}{}", key::request(&key).unwrap(), *key.to_pem());
     let request = obtain::Request::parse(text.as_bytes()).unwrap();
     let name = DnsName::parse(NAME).unwrap();
-    let anchors = &enrolment.anchors;
-    let chain = obtain::chain(&agent, &mut client, anchors, &name, None, &request).await.unwrap();
+    let chain = obtain::chain(&mut exchange, &name, None, &request).await.unwrap();
     assert_eq!(chain.leaf().spki, key.spki());
     world.set(Fault::OtherKey);
-    let error = obtain::chain(&agent, &mut client, anchors, &name, None, &request).await.unwrap_err();
+    let error = obtain::chain(&mut exchange, &name, None, &request).await.unwrap_err();
     assert!(matches!(error, AgentError::BadAnswer { cause: BundleError::KeyMismatch, .. }), "{error}");
     assert!(obtain::Request::parse(key.to_pem().as_bytes()).is_err());
 }

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::pem_file::{self, Content, PemError, PrivateKey};
 use crate::clock::Timestamp;
+use crate::digest::Digest;
 use crate::profile::{KeyKind, SubjectAltNames, Usages};
 use crate::serial::Serial;
 
@@ -96,6 +97,8 @@ pub struct Leaf {
     pub key: Option<KeyKind>,
     /// Its public key: `SubjectPublicKeyInfo`, DER.
     pub spki: Vec<u8>,
+    /// SHA-256 of the to-be-signed bytes.
+    pub tbs_sha256: Digest,
     /// `serverAuth` is among its extended key usages.
     pub server: bool,
     /// `clientAuth` is among its extended key usages.
@@ -121,6 +124,7 @@ impl Leaf {
             names,
             key: key_kind(certificate.public_key()),
             spki: certificate.public_key().raw.to_vec(),
+            tbs_sha256: Digest::of(certificate.tbs_certificate.as_ref()),
             server: usage.as_ref().is_some_and(|usage| usage.value.server_auth),
             client: usage.as_ref().is_some_and(|usage| usage.value.client_auth),
         })

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::name::{DnsName, HostName};
-use crate::report::{BundleStatus, Outcome, Report, Status};
+use crate::report::{BundleStatus, LedgerTrouble, Outcome, Report, Status};
 use crate::serial::Serial;
 use crate::token::ServerAddress;
 
@@ -47,6 +47,18 @@ pub fn text(text: &str) -> io::Result<()> {
 /// When standard error is closed.
 pub fn note(text: &str) -> io::Result<()> {
     writeln!(io::stderr().lock(), "psfca: {text}")
+}
+
+/// Says beside the result that the CA's ledger is in trouble.
+///
+/// # Errors
+/// When standard error is closed.
+pub fn ledger(trouble: &LedgerTrouble) -> io::Result<()> {
+    let meanwhile = match trouble.refused {
+        true => "nothing is installed until that ends",
+        false => "certificates are installed all the same (ledger_policy: alarm)",
+    };
+    note(&format!("LEDGER: {}; {meanwhile}; tell whoever runs the CA", trouble.problem))
 }
 
 /// Says that a host is enrolled.
@@ -149,6 +161,11 @@ pub fn status(status: &Status, now: Timestamp) -> io::Result<()> {
     match &status.trust_problem {
         None => writeln!(out, "trust     as enrolled")?,
         Some(problem) => writeln!(out, "trust     PROBLEM: {problem}")?,
+    }
+    let ledger = &status.ledger;
+    writeln!(out, "ledger    {} entries of {}, seen {}", ledger.size, ledger.origin, ledger.seen.with_distance(now))?;
+    if let Some(problem) = &ledger.problem {
+        writeln!(out, "          PROBLEM: {problem}")?;
     }
     for bundle in &status.bundles {
         writeln!(out)?;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use zeroize::Zeroizing;
 
 use super::host::with_agent;
-use crate::agent::enroll::enroll;
+use crate::agent::enroll::{Enrolled, enroll};
 use crate::cli;
 use crate::token::EnrollmentToken;
 
@@ -34,10 +34,13 @@ pub(super) fn run(args: &cli::Enroll) -> anyhow::Result<ExitCode> {
     }
     let token = EnrollmentToken::parse(&text)?;
     with_agent(&args.config, async |agent| {
-        let (enrolment, trust) = enroll(agent, &token).await?;
+        let Enrolled { enrolment, trust, ledger_break } = enroll(agent, &token).await?;
         let until = enrolment.validity().not_after;
         let trust_bundle = &agent.settings.trust_bundle;
         cli::host::enrolled(&enrolment.host, &enrolment.server, until, trust_bundle, agent.now())?;
+        if let Some(error) = ledger_break {
+            cli::host::note(&format!("{error}; this host starts anew with the ledger as it is now"))?;
+        }
         trust.context("the identity is stored, and the trust bundle is not; psfca renew tries again")?;
         Ok(ExitCode::SUCCESS)
     })

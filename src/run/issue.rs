@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use super::host::with_agent;
 use crate::agent::identity::{self, Enrolment};
-use crate::agent::obtain::{self, Request};
+use crate::agent::ledger::Memory;
+use crate::agent::obtain::{self, Exchange, Request};
 use crate::agent::{Agent, AgentError};
 use crate::ca::bundle::Bundle;
 use crate::cli;
@@ -18,27 +19,35 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
     with_agent(&args.config, async |agent| {
         let _lock = agent.lock()?;
         let enrolment = Enrolment::load(&agent.settings.state)?;
+        let mut ledger = Memory::load(agent, &enrolment)?;
         let mut client = agent.connect(&enrolment).await?;
         let known = obtain::entitlements(&mut client).await?;
         identity::keep_entitlements(&agent.settings.state, &known)?;
         let promised = known.certs.iter().find(|cert| cert.name == args.name);
-        let anchors = &enrolment.anchors;
+        let mut exchange = Exchange { agent, client: &mut client, enrolment: &enrolment, ledger: &mut ledger };
         if let Some(request) = &request {
-            let chain = obtain::chain(agent, &mut client, anchors, &args.name, promised, request).await?;
+            let chain = obtain::chain(&mut exchange, &args.name, promised, request).await?;
             cli::host::text(&chain.to_pem())?;
-            return Ok(ExitCode::SUCCESS);
+            return after(&ledger);
         }
         if !args.stdout {
             obtain::prepare(agent, &args.name).map_err(AgentError::from)?;
         }
-        let bundle = obtain::bundle(agent, &mut client, anchors, &args.name, promised, args.ca_made_key).await?;
+        let bundle = obtain::bundle(&mut exchange, &args.name, promised, args.ca_made_key).await?;
         if args.stdout {
             cli::host::text(&bundle.to_pem())?
         } else {
             install(agent, &args.name, &bundle)?
         }
-        Ok(ExitCode::SUCCESS)
+        after(&ledger)
     })
+}
+
+/// Done, and 1 where that was in spite of the ledger.
+fn after(ledger: &Memory) -> anyhow::Result<ExitCode> {
+    let Some(trouble) = ledger.trouble() else { return Ok(ExitCode::SUCCESS) };
+    cli::host::ledger(&trouble)?;
+    Ok(ExitCode::FAILURE)
 }
 
 fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> anyhow::Result<()> {

@@ -22,6 +22,9 @@ pub(super) fn run(args: &cli::Renew) -> anyhow::Result<ExitCode> {
                 cli::host::note(&note)?;
             }
         }
+        if let Some(trouble) = &report.ledger_trouble {
+            cli::host::ledger(trouble)?;
+        }
         Ok(ExitCode::from(report.exit_code()))
     })
 }

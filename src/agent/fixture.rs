@@ -1,0 +1,322 @@
+//! For tests: a small daemon in this process with real TLS, HTTP and a ledger, whose answers the test
+//! decides, so that every wrong one can be given; and a host that is enrolled with it.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use ring::signature::Ed25519KeyPair;
+
+use super::renew::{Options, renew};
+use super::*;
+use crate::ca::bundle::{Bundle, Leaf};
+use crate::ca::fixture::{DAY, Fixed, Hierarchy, LeafSpec, dns, now};
+use crate::ca::pem_file::certificates_to_pem;
+use crate::digest::Digest;
+use crate::grant::{CertificateKind, Rule};
+use crate::ledger::checkpoint::{Checkpoint, InclusionProof};
+use crate::ledger::note::{NoteSigner, NoteVerifier};
+use crate::ledger::tree::{self, Node, Nodes};
+use crate::ledger::{CertificateRecord, Entry, Event};
+use crate::profile::{BACKDATE, SubjectAltNames, Usages};
+use crate::random::SystemRandom;
+use crate::report::Report;
+use crate::token::{EnrollmentToken, TokenSecret};
+use crate::wire::{Consistency, EnrollRequest, Entitlement, Entitlements};
+
+pub(super) const HOST: &str = "pg0.iad1.psf.io";
+pub(super) const NAME: &str = "postgresql.psf.io";
+
+/// What the daemon does wrong.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Fault {
+    None,
+    OtherName,
+    OtherKey,
+    OtherCa,
+    Expired,
+    OtherSerial,
+    Broken,
+    Denied,
+    OtherTrustBundle,
+    NoProof,
+    ProofCutOff,
+    ProofOfAnother,
+    OtherNameRecorded,
+    OtherKeyRecorded,
+    OtherLedgerKey,
+    WrongConsistency,
+    NoConsistency,
+    LedgerBusy,
+}
+
+/// Every leaf hash in memory; whatever a test does to it is signed all the same.
+pub(super) struct FakeLedger {
+    signer: NoteSigner,
+    pub(super) leaves: Vec<Digest>,
+}
+
+impl Nodes for &FakeLedger {
+    type Error = std::convert::Infallible;
+    fn hash(&mut self, node: Node) -> Result<Digest, Self::Error> {
+        let Some(level) = node.level.checked_sub(1) else {
+            return Ok(self.leaves[usize::try_from(node.index).unwrap()]);
+        };
+        let left = self.hash(Node { level, index: node.index * 2 })?;
+        Ok(tree::node_hash(left, self.hash(Node { level, index: node.index * 2 + 1 })?))
+    }
+}
+
+impl FakeLedger {
+    pub(super) fn new() -> Self {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+        let signer = NoteSigner::from_pkcs8("psf.io/PSF_CA", pkcs8.as_ref()).unwrap();
+        Self { signer, leaves: (0..20_u8).map(|n| crate::ledger::leaf_hash(&[n])).collect() }
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.leaves.len() as u64
+    }
+
+    pub(super) fn checkpoint(&self) -> String {
+        let root = tree::root(&mut &*self, self.size()).unwrap();
+        Checkpoint { origin: "psf.io/PSF_CA".to_owned(), size: self.size(), root }.sign(&self.signer)
+    }
+
+    pub(super) const fn verifier(&self) -> &NoteVerifier {
+        self.signer.verifier()
+    }
+
+    fn record(&mut self, record: CertificateRecord) -> InclusionProof {
+        let encoded = Entry::new(now(), Event::Certificate(record)).encode().unwrap();
+        let index = self.size();
+        self.leaves.push(encoded.leaf_hash());
+        let hashes = tree::inclusion_proof(&mut &*self, index, index + 1).unwrap().unwrap();
+        InclusionProof { entry: encoded.bytes().to_vec(), index, hashes, checkpoint: self.checkpoint() }
+    }
+}
+
+/// A clock that the test moves; the daemon's and the handshake's.
+pub(super) struct Movable(Mutex<Timestamp>);
+impl Clock for Movable {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+pub(super) struct Daemon {
+    pub(super) ca: Hierarchy,
+    other: Hierarchy,
+    identities: Hierarchy,
+    pub(super) names: Mutex<Vec<&'static str>>,
+    fault: Mutex<Fault>,
+    pub(super) ledger: Mutex<FakeLedger>,
+    clock: Arc<Movable>,
+    pub(super) seen: Mutex<Vec<String>>,
+}
+
+impl Daemon {
+    fn chain(&self, path: &str, csr: &str) -> String {
+        let csr = rcgen::CertificateSigningRequestParams::from_pem(csr).unwrap();
+        let now = self.clock.now();
+        let (fault, uri) = (*self.fault.lock().unwrap(), Some(format!("spiffe://psf.io/host/{HOST}")));
+        let identity = SubjectAltNames { uri, ..SubjectAltNames::default() };
+        let names = dns(&[if fault == Fault::OtherName { "lb.psf.io" } else { NAME }]);
+        let (not_before, mut not_after) = (now.minus(BACKDATE), now.plus(DAY));
+        if !path.starts_with("/v1/certs/") {
+            let spec = LeafSpec { names: &identity, usages: Usages::Client, not_before, not_after: now.plus(DAY * 30) };
+            return self.identities.sign_by_root(&spec, &csr.public_key).to_pem();
+        }
+        if fault == Fault::Expired {
+            not_after = now.minus(std::time::Duration::from_secs(60));
+        }
+        let spec = LeafSpec { names: &names, usages: Usages::Server, not_before, not_after };
+        match fault {
+            Fault::OtherKey => self.ca.sign(&spec, &rcgen::KeyPair::generate().unwrap()).to_pem(),
+            Fault::OtherCa => self.other.sign(&spec, &csr.public_key).to_pem(),
+            _ => self.ca.sign(&spec, &csr.public_key).to_pem(),
+        }
+    }
+
+    /// The certificate, recorded, with the headers that say so.
+    fn certificate(&self, path: &str, csr: &str) -> Response<Full<Bytes>> {
+        let fault = *self.fault.lock().unwrap();
+        let pem = self.chain(path, csr);
+        let leaf = Leaf::read(&crate::ca::pem_file::certificates(pem.as_bytes()).unwrap()[0]).unwrap();
+        let (kind, name) = match path.strip_prefix("/v1/certs/") {
+            Some(name) => (CertificateKind::Service, name),
+            None => (CertificateKind::Identity, HOST),
+        };
+        let record = CertificateRecord {
+            kind,
+            serial: leaf.serial,
+            name: if fault == Fault::OtherNameRecorded { "lb.psf.io" } else { name }.to_owned(),
+            host: Some(HOST.parse().unwrap()),
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            key_sha256: Digest::of(if fault == Fault::OtherKeyRecorded { b"" } else { &leaf.spki }),
+            ca_made_key: false,
+            tbs_sha256: if fault == Fault::ProofOfAnother { Digest::of(b"") } else { leaf.tbs_sha256 },
+            rule: Rule::ServerNames,
+        };
+        let mut ledger = self.ledger.lock().unwrap();
+        let mut proof = ledger.record(record);
+        if fault == Fault::OtherLedgerKey {
+            proof.checkpoint = FakeLedger { leaves: ledger.leaves.clone(), ..FakeLedger::new() }.checkpoint();
+        }
+        let mut text = proof.to_text();
+        if fault == Fault::ProofCutOff {
+            text.truncate(text.find("\n\n").unwrap() - 45);
+            text = text + "\n\n" + &proof.checkpoint;
+        }
+        let serial = if fault == Fault::OtherSerial { "07" } else { "0123456789ab" };
+        let mut answer = Response::builder().header("psfca-serial", serial);
+        if fault != Fault::NoProof {
+            answer = answer.header("psfca-ledger-proof", STANDARD.encode(text));
+        }
+        if path == "/v1/enroll" {
+            answer = answer.header("psfca-ledger-key", ledger.verifier().to_string());
+        }
+        answer.body(Full::from(pem)).unwrap()
+    }
+
+    fn consistency(&self, query: &str) -> String {
+        let sizes: Vec<u64> = query.split('&').map(|pair| pair.split_once('=').unwrap().1.parse().unwrap()).collect();
+        let ledger = self.ledger.lock().unwrap();
+        let mut hashes = tree::consistency_proof(&mut &*ledger, sizes[0], sizes[1]).unwrap().unwrap();
+        if *self.fault.lock().unwrap() == Fault::WrongConsistency {
+            hashes[0] = Digest::of(b"");
+        }
+        serde_json::to_string(&Consistency { old: sizes[0], new: sizes[1], hashes }).unwrap()
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+        let path = request.uri().path().to_owned();
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let body = request.into_body().collect().await?.to_bytes();
+        self.seen.lock().unwrap().push(path.clone());
+        let fault = *self.fault.lock().unwrap();
+        let reply = |status: u16, body: String| Response::builder().status(status).body(Full::from(body)).unwrap();
+        let problem = |status: u16, detail: &str| {
+            reply(status, format!(r#"{{"type":"urn:x","title":"x","status":{status},"detail":"{detail}"}}"#))
+        };
+        Ok(match (path.as_str(), fault) {
+            ("/PSF_CA.pem", Fault::OtherTrustBundle) => reply(200, certificates_to_pem([&self.other.root_der()])),
+            ("/PSF_CA.pem", _) => reply(200, certificates_to_pem([&self.ca.root_der()])),
+            ("/v1/certs", _) => reply(200, serde_json::to_string(&self.entitlements()).unwrap()),
+            ("/v1/enroll", _) => {
+                let ask: EnrollRequest = serde_json::from_slice(&body).unwrap();
+                self.certificate("/v1/enroll", &ask.csr)
+            }
+            ("/v1/ledger/consistency", Fault::NoConsistency) => problem(404, "the ledger has no such size"),
+            ("/v1/ledger/consistency", Fault::LedgerBusy) => problem(503, "the store is gone"),
+            ("/v1/ledger/consistency", _) => reply(200, self.consistency(&query)),
+            ("/v1/ledger/checkpoint", _) => reply(200, self.ledger.lock().unwrap().checkpoint()),
+            (_, Fault::Broken) => problem(503, "the store is gone"),
+            (_, Fault::Denied) => problem(403, "pg0.iad1.psf.io may not have it"),
+            (path, _) => self.certificate(path, std::str::from_utf8(&body).unwrap()),
+        })
+    }
+
+    fn entitlements(&self) -> Entitlements {
+        let entitlement = |name: &&str| Entitlement {
+            name: name.parse().unwrap(),
+            dns: vec![name.parse().unwrap()],
+            ip: Vec::new(),
+            usages: Usages::Server,
+            lifetime_seconds: 86_400,
+            key: if *name == NAME { KeyKind::EcdsaP256 } else { KeyKind::Rsa },
+            ca_made_key: false,
+            role: crate::name::RoleName::parse("postgresql").unwrap(),
+        };
+        let certs = self.names.lock().unwrap().iter().map(entitlement).collect();
+        Entitlements { host: HOST.parse().unwrap(), certs }
+    }
+}
+
+pub(super) struct World {
+    pub(super) daemon: Arc<Daemon>,
+    address: ServerAddress,
+    pub(super) directory: tempfile::TempDir,
+    pub(super) settings: Settings,
+    pub(super) serving: tokio::task::JoinHandle<()>,
+}
+
+pub(super) async fn world() -> World {
+    let daemon = Arc::new(Daemon {
+        ca: Hierarchy::new("PSF_CA"),
+        other: Hierarchy::new("PSF_CA"),
+        identities: Hierarchy::new("identities"),
+        names: Mutex::new(vec![NAME]),
+        fault: Mutex::new(Fault::None),
+        ledger: Mutex::new(FakeLedger::new()),
+        clock: Arc::new(Movable(Mutex::new(now()))),
+        seen: Mutex::default(),
+    });
+    let names = SubjectAltNames { ip: vec!["127.0.0.1".parse().unwrap()], ..SubjectAltNames::default() };
+    let own = daemon.ca.bundle(&LeafSpec { not_after: now().plus(DAY * 90), ..LeafSpec::server(&names) });
+    let mut chain = own.chain().certificates().to_vec();
+    chain.push(daemon.ca.root_der());
+    let roots = [daemon.identities.root_der()];
+    let tls = tls::server_config(chain, own.key().to_rustls(), &roots, daemon.clock.clone()).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = ServerAddress::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+    let serving = tokio::spawn(serve(listener, tls, daemon.clone()));
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("host.yaml");
+    std::fs::write(&config, "state: state\nbundles: private\ntrust_bundle: certs/PSF_CA.pem\n").unwrap();
+    let settings = Settings::read(Some(&config)).unwrap();
+    World { daemon, address, directory, settings, serving }
+}
+
+async fn serve(listener: tokio::net::TcpListener, tls: Arc<rustls::ServerConfig>, daemon: Arc<Daemon>) {
+    let acceptor = tokio_rustls::TlsAcceptor::from(tls);
+    while let Ok((stream, _)) = listener.accept().await {
+        let (acceptor, daemon) = (acceptor.clone(), daemon.clone());
+        tokio::spawn(async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let service = service_fn(|request| daemon.answer(request));
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+impl World {
+    pub(super) fn agent(&self, at: Timestamp) -> Agent<'_> {
+        *self.daemon.clock.0.lock().unwrap() = at;
+        Agent { settings: &self.settings, clock: Arc::new(Fixed(at)), random: &SystemRandom, privileged: false }
+    }
+
+    pub(super) fn token(&self, root: Digest) -> EnrollmentToken {
+        EnrollmentToken { address: self.address.clone(), root, secret: TokenSecret::generate(&SystemRandom).unwrap() }
+    }
+
+    pub(super) async fn enrolled() -> Self {
+        let world = world().await;
+        let token = world.token(Digest::of(&world.daemon.ca.root_der()));
+        enroll::enroll(&world.agent(now()), &token).await.unwrap().trust.unwrap();
+        world
+    }
+
+    pub(super) async fn renew(&self, at: Timestamp) -> Report {
+        renew(&self.agent(at), Options::default()).await.unwrap()
+    }
+
+    pub(super) fn bundle_path(&self) -> PathBuf {
+        self.directory.path().join(format!("private/{NAME}.pem"))
+    }
+
+    pub(super) fn bundle(&self) -> Bundle {
+        Bundle::parse(&std::fs::read(self.bundle_path()).unwrap()).unwrap()
+    }
+
+    pub(super) fn set(&self, fault: Fault) {
+        *self.daemon.fault.lock().unwrap() = fault;
+    }
+}
