@@ -208,3 +208,24 @@ fn a_host_in_the_role_gets_the_bundle_and_one_outside_is_refused_with_the_reason
     assert_eq!(listing.lines().count(), 1);
     assert!(listing.contains("\"host\":\"pg0.iad1.psf.io\""), "{listing}");
 }
+
+#[test]
+fn an_identity_that_was_replaced_is_worth_nothing_from_then_on() {
+    let mut ca = Ca::start();
+    let stolen = Host::enroll(&ca, HOST);
+    let mut command = support::psfca();
+    command.arg("serve").env("PSFCA_CONFIG", ca.config());
+    // Seconds are the smallest unit of a certificate's time, so the second enrolment is moved away from the first.
+    let Some(later) = support::clock::at("+50m", command) else { return };
+    ca.keep_address();
+    ca.serve_by(later);
+    assert!(said(&stolen.psfca(&["issue", "postgresql.psf.io"])).contains("is installed"));
+
+    let rebuilt = Host::new(HOST);
+    let token = ca.ok(&["token", HOST, "--replace"]);
+    assert!(rebuilt.enroll_with(token.trim()).status.success());
+    rebuilt.ok(&["issue", "postgresql.psf.io"]);
+    let refused = stolen.psfca(&["issue", "postgresql.psf.io"]);
+    assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+    assert!(said(&refused).contains("has enrolled again since this identity was issued"), "{}", said(&refused));
+}
