@@ -42,11 +42,11 @@ pub fn user_id(name: &str) -> Result<u32, AccountError> {
     look_up("user", "/etc/passwd", name)
 }
 
-/// The name of a user, or `#1000` (as sudo writes it) when there is none.
+/// The name of a user, or `'#1000'` (for a shell's `sudo -u`) when there is none.
 #[must_use]
 pub fn user_name(id: u32) -> String {
     let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    name_in(&text, id).map_or_else(|| format!("#{id}"), str::to_owned)
+    name_in(&text, id).map_or_else(|| format!("'#{id}'"), str::to_owned)
 }
 
 fn look_up(kind: &'static str, file: &'static str, name: &str) -> Result<u32, AccountError> {
