@@ -160,10 +160,14 @@ fn write(path: &Path, temporary: &Path, content: &[u8], owner: &Ownership) -> Re
     let mut file = create.map_err(|cause| io(path, "make a temporary file", cause))?;
     file.write_all(content).map_err(|cause| io(path, "write", cause))?;
     if owner.user.is_some() || owner.group.is_some() {
-        fchown(&file, owner.user, owner.group).map_err(|cause| io(path, "set the owner", cause))?;
+        fchown(&file, owner.user, owner.group).map_err(|cause| {
+            io(path, "set the owner (a sandbox needs capabilities for that: docs/host.md, Settings)", cause)
+        })?;
     }
     // Last, because a change of owner may clear bits.
-    file.set_permissions(Permissions::from_mode(owner.mode)).map_err(|cause| io(path, "set the mode", cause))?;
+    file.set_permissions(Permissions::from_mode(owner.mode)).map_err(|cause| {
+        io(path, "set the mode (a sandbox needs capabilities for that: docs/host.md, Settings)", cause)
+    })?;
     file.sync_all().map_err(|cause| io(path, "fsync", cause))
 }
 

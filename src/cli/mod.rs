@@ -34,7 +34,7 @@ pub struct Cli {
 /// Every subcommand: first the operator's, then the host's.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the whole main job in a temporary directory on loopback, and say what to check
+    /// Run the whole main job in a temporary directory on loopback, showing each command
     Demo(Demo),
     /// Check the declaration: every mistake with its place, then who gets what
     Check(Check),
