@@ -203,17 +203,7 @@ pub async fn found(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
         }
     }
 
-    // 8. To the owner of the state directory, so that a daemon with its own user can read what
-    //    root made. The root's key elsewhere stays with whoever made it: the daemon needs it not.
-    let within = std::fs::read_dir(made.directory()).map_err(file(made.directory()))?;
-    let within: io::Result<Vec<_>> = within.map(|entry| Ok(entry?.path())).collect();
-    let mut given = within.map_err(file(made.directory()))?;
-    given.extend([made.directory().to_owned(), ledger_path(&scratch)]);
-    for path in &given {
-        durable::give_to_owner_of(wanted.state, path).map_err(file(path))?;
-    }
-
-    // 9. Into place. A ledger without a CA is what an init that died between these renames left.
+    // 8. Into place. A ledger without a CA is what an init that died between these renames left.
     let ledger = ledger_path(wanted.state);
     std::fs::rename(ledger_path(&scratch), &ledger).map_err(file(&ledger))?;
     std::fs::rename(made.directory(), files.directory()).map_err(file(files.directory()))?;

@@ -41,7 +41,7 @@ fn a_token_on_the_command_line_is_never_taken() {
     // Nor from an environment that everybody with this user's rights can read.
     let mut command = host.command(&["enroll"]);
     let output = command.env("PSFCA_TOKEN", &token).env("TOKEN", &token).stdin(Stdio::null()).output().unwrap();
-    refused(&host, &token, &output, 1, "this is not an enrolment token");
+    refused(&host, &token, &output, 1, "no token came on standard input");
     // Nothing of that spent it.
     assert!(host.enroll_with(&token).status.success());
 }
@@ -71,7 +71,7 @@ fn a_token_that_is_damaged_or_none_says_so() {
     let (none, damaged) =
         ("this is not an enrolment token", "the enrolment token is incomplete or damaged; copy it whole");
     for (text, message) in [
-        (String::new(), none),
+        (String::new(), "no token came on standard input"),
         ("hvs.CAESIJ".to_owned(), none),
         (token[1..].to_owned(), none),
         (token[..token.len() - 1].to_owned(), damaged),

@@ -52,12 +52,7 @@ pub(super) fn write_trust_bundle(config: &CaConfig, text: &str) -> anyhow::Resul
         return Ok(());
     }
     let failed = || format!("the trust bundle could not be written to {}", path.display());
-    durable::replace(path, text.as_bytes(), 0o644).with_context(failed)?;
-    // In the state directory it belongs to the daemon, which replaces it one day.
-    if path.parent() == Some(&config.state_dir) {
-        durable::give_to_owner_of(&config.state_dir, path).with_context(failed)?;
-    }
-    Ok(())
+    durable::replace(path, text.as_bytes(), 0o644).with_context(failed)
 }
 
 fn make_private_directory(path: &Path) -> anyhow::Result<()> {
