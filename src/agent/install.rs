@@ -19,7 +19,7 @@ const MARK: &str = ".psfca-";
 #[non_exhaustive]
 pub enum InstallError {
     /// The system refused a step.
-    #[error("{path} cannot be installed: {step}: {cause}")]
+    #[error("{path} cannot be installed: {step}: {cause}{}", hint(step, cause))]
     Io {
         /// The file that was to be installed.
         path: PathBuf,
@@ -120,6 +120,12 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), InstallError> {
     }
 }
 
+/// Root is refused this in a sandbox alone.
+fn hint(step: &str, cause: &std::io::Error) -> &'static str {
+    let denied = cause.kind() == ErrorKind::PermissionDenied && step.starts_with("set the ");
+    if denied { "; the unit's sandbox needs a drop-in for that (docs/host.md, Settings)" } else { "" }
+}
+
 fn io(path: &Path, step: &'static str, cause: std::io::Error) -> InstallError {
     InstallError::Io { path: path.to_owned(), step, cause }
 }
@@ -160,14 +166,10 @@ fn write(path: &Path, temporary: &Path, content: &[u8], owner: &Ownership) -> Re
     let mut file = create.map_err(|cause| io(path, "make a temporary file", cause))?;
     file.write_all(content).map_err(|cause| io(path, "write", cause))?;
     if owner.user.is_some() || owner.group.is_some() {
-        fchown(&file, owner.user, owner.group).map_err(|cause| {
-            io(path, "set the owner (a sandbox needs capabilities for that: docs/host.md, Settings)", cause)
-        })?;
+        fchown(&file, owner.user, owner.group).map_err(|cause| io(path, "set the owner", cause))?;
     }
     // Last, because a change of owner may clear bits.
-    file.set_permissions(Permissions::from_mode(owner.mode)).map_err(|cause| {
-        io(path, "set the mode (a sandbox needs capabilities for that: docs/host.md, Settings)", cause)
-    })?;
+    file.set_permissions(Permissions::from_mode(owner.mode)).map_err(|cause| io(path, "set the mode", cause))?;
     file.sync_all().map_err(|cause| io(path, "fsync", cause))
 }
 
