@@ -372,7 +372,8 @@ fn without_root_ownership_is_left_alone_and_said_so() {
         wrapped(wrapper, &command).output().unwrap()
     };
     let token = host.dir().join("token").display().to_string();
-    assert!(run(&["enroll", "--token-file", &token]).status.success());
+    let enrolled = run(&["enroll", "--token-file", &token]);
+    assert!(enrolled.status.success(), "{}", said(&enrolled));
     let note = "not running as root, so files keep this user as their owner, not root:ssl-cert";
     for args in [&["issue", NAME][..], &["renew", "--force"]] {
         let output = run(args);
