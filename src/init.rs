@@ -125,8 +125,21 @@ pub fn ledger_path(state: &Path) -> PathBuf {
 /// Returns the root's certificate.
 ///
 /// # Errors
-/// [`InitError`]; no CA exists then.
+/// [`InitError`]; no CA exists then, and no key is left in the state directory.
 pub async fn found(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
+    let outcome = make(wanted).await;
+    if outcome.is_err() {
+        let _ = std::fs::remove_dir_all(scratch(wanted.state));
+    }
+    outcome
+}
+
+/// Where everything is made: the next init clears it if this one is killed.
+fn scratch(state: &Path) -> PathBuf {
+    state.join(".init")
+}
+
+async fn make(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
     let files = CaFiles::in_state(wanted.state);
     let file = |path: &Path| {
         let path = path.to_owned();
@@ -144,7 +157,7 @@ pub async fn found(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
     }
 
     // 2. A scratch directory, free of what an interrupted init left.
-    let scratch = wanted.state.join(".init");
+    let scratch = scratch(wanted.state);
     match std::fs::remove_dir_all(&scratch) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(file(&scratch)(source)),
         _ => {}

@@ -87,7 +87,7 @@ fn the_service_user_makes_the_ca_and_root_is_told_so() {
     // That user may not be able to reach the binary where it was built.
     std::fs::set_permissions(ca.dir(), PermissionsExt::from_mode(0o755)).unwrap();
     let binary = ca.dir().join("psfca");
-    std::fs::copy(env!("CARGO_BIN_EXE_psfca"), &binary).unwrap();
+    support::copy_binary(&binary);
     let as_nobody = |command: &str| {
         let mut run = std::process::Command::new(&binary);
         run.arg(command).env("PSFCA_CONFIG", ca.config()).uid(NOBODY).gid(NOBODY);

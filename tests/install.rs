@@ -357,7 +357,7 @@ fn without_root_ownership_is_left_alone_and_said_so() {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
     let binary = place.path().join("psfca");
-    fs::copy(env!("CARGO_BIN_EXE_psfca"), &binary).unwrap();
+    support::copy_binary(&binary);
     let user = if is_root() { NOBODY } else { fs::metadata("/proc/self").unwrap().uid() };
     for path in [host.dir().to_owned(), host.dir().join("bundles"), host.config(), host.dir().join("token")] {
         chown(path, Some(user), None).unwrap();

@@ -83,14 +83,15 @@ fn ask_ca(config: &CaConfig) -> Known {
             let hosts: Vec<HostSummary> = client.get_json("/v1/hosts").await?;
             let health: Health = client.get_json("/healthz").await?;
             let hosts = hosts.into_iter().map(|summary| summary.host).collect();
-            anyhow::Ok(Known { hosts: Some(hosts), ca: health.ca })
+            anyhow::Ok(Known { hosts: Some(hosts), ca: health.ca, unasked: None })
         })
     });
-    asked.unwrap_or_else(|_| {
+    asked.unwrap_or_else(|error| {
         let certificates = CaCertificates::load(&CaFiles::in_state(&config.state_dir));
         let now = SystemClock.now();
         let ca = certificates.iter().flat_map(CaCertificates::each);
-        Known { hosts: None, ca: ca.map(|(kind, ca)| ca_health(kind, ca.not_after(), now)).collect() }
+        let ca = ca.map(|(kind, ca)| ca_health(kind, ca.not_after(), now)).collect();
+        Known { hosts: None, ca, unasked: Some(error.to_string()) }
     })
 }
 
