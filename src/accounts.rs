@@ -42,6 +42,13 @@ pub fn user_id(name: &str) -> Result<u32, AccountError> {
     look_up("user", "/etc/passwd", name)
 }
 
+/// The name of a user, or `'#1000'` (for a shell's `sudo -u`) when there is none.
+#[must_use]
+pub fn user_name(id: u32) -> String {
+    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_in(&text, id).map_or_else(|| format!("'#{id}'"), str::to_owned)
+}
+
 fn look_up(kind: &'static str, file: &'static str, name: &str) -> Result<u32, AccountError> {
     if let Ok(id) = name.parse() {
         return Ok(id);
@@ -58,6 +65,14 @@ fn id_in(text: &str, name: &str) -> Option<u32> {
     })
 }
 
+fn name_in(text: &str, id: u32) -> Option<&str> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then_some(name)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +82,8 @@ mod tests {
         let text = "root:x:0:\nssl-certs:x:7:\nssl-cert:x:117:postgres\nbroken\n";
         assert_eq!(id_in(text, "ssl-cert"), Some(117));
         assert_eq!(id_in(text, "ssl"), None);
+        assert_eq!(name_in(text, 117), Some("ssl-cert"));
+        assert_eq!(name_in(text, 118), None);
         assert_eq!(id_in(text, "broken"), None);
         assert_eq!(group_id("1234").unwrap(), 1234);
         assert_eq!(user_id("root").unwrap(), 0);

@@ -27,6 +27,9 @@ use crate::wire::Problem;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// From sending a request to the last byte of its answer.
 const REQUEST_TIME: Duration = Duration::from_secs(60);
+/// What to do when the admin socket is closed to this user.
+const NOT_AN_OPERATOR: &str = "permission denied: it is for root and the members of admin_group in ca.yaml; \
+                               a new member logs in again first";
 /// Longest answer that is read.
 const MAX_ANSWER: usize = 1 << 20;
 /// Longest head of an answer, and how many headers it may have.
@@ -143,7 +146,14 @@ impl Client {
     /// [`ClientError::Unreachable`], with the reason (absent, no permission).
     pub async fn connect_unix(path: &Path) -> Result<Self, ClientError> {
         let server = path.display().to_string();
-        let connecting = async { UnixStream::connect(path).await.map_err(|error| broken(&server, &error)) };
+        let connecting = async {
+            UnixStream::connect(path).await.map_err(|error| match error.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    ClientError::Unreachable { server: server.clone(), cause: NOT_AN_OPERATOR.to_owned() }
+                }
+                _ => broken(&server, &error),
+            })
+        };
         let stream = bounded(CONNECT_TIME, &server, "connecting", connecting).await?;
         Self::over(stream, "localhost".to_owned(), server.clone()).await
     }

@@ -85,15 +85,15 @@ impl Timestamp {
     }
 }
 
-/// A duration for people, in its largest fitting unit, rounded down: `6 days`, `1 hour`.
+/// A duration for people, in its largest fitting unit, rounded: `6 days`, `1 hour`.
 #[must_use]
 pub fn describe(length: Duration) -> String {
     let seconds = length.as_secs();
     let (count, unit) = match seconds {
         0..60 => (seconds, "second"),
-        60..3_600 => (seconds / 60, "minute"),
-        3_600..172_800 => (seconds / 3_600, "hour"),
-        _ => (seconds / 86_400, "day"),
+        60..3_600 => ((seconds + 30) / 60, "minute"),
+        3_600..172_800 => ((seconds + 1_800) / 3_600, "hour"),
+        _ => (seconds.saturating_add(43_200) / 86_400, "day"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
@@ -137,6 +137,8 @@ mod tests {
         assert_eq!(now.distance(later), "6 days ago");
         assert_eq!(now.distance(now), "now");
         assert_eq!(describe(Duration::from_secs(3_600)), "1 hour");
+        // A second after the issue of a certificate of one day.
+        assert_eq!(describe(Duration::from_secs(86_399)), "24 hours");
     }
 
     #[test]

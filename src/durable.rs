@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Replaces `path` by `contents` with permission bits `mode`. When this returns an error the old
@@ -24,19 +24,6 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
     sync_directory_of(path)
-}
-
-/// Gives `path` to the owner of `directory` when root made it there for someone else, such as a
-/// service that could not read it otherwise. A link is changed itself, never what it points to.
-///
-/// # Errors
-/// Whatever the file system says.
-pub fn give_to_owner_of(directory: &Path, path: &Path) -> io::Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let owner = std::fs::metadata(directory)?;
-    std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// Makes renames in the directory of `path` survive a power cut.

@@ -126,8 +126,21 @@ pub fn ledger_path(state: &Path) -> PathBuf {
 /// Returns the root's certificate.
 ///
 /// # Errors
-/// [`InitError`]; no CA exists then.
+/// [`InitError`]; no CA exists then, and no key is left in the state directory.
 pub async fn found(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
+    let outcome = make(wanted).await;
+    if outcome.is_err() {
+        let _ = std::fs::remove_dir_all(scratch(wanted.state));
+    }
+    outcome
+}
+
+/// Where everything is made: the next init clears it if this one is killed.
+fn scratch(state: &Path) -> PathBuf {
+    state.join(".init")
+}
+
+async fn make(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
     let files = CaFiles::in_state(wanted.state);
     let file = |path: &Path| {
         let path = path.to_owned();
@@ -145,7 +158,7 @@ pub async fn found(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
     }
 
     // 2. A scratch directory, free of what an interrupted init left.
-    let scratch = wanted.state.join(".init");
+    let scratch = scratch(wanted.state);
     match std::fs::remove_dir_all(&scratch) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(file(&scratch)(source)),
         _ => {}
@@ -205,17 +218,7 @@ pub async fn found(wanted: &Founding<'_>) -> Result<CaCertificate, InitError> {
         }
     }
 
-    // 8. To the owner of the state directory, so that a daemon with its own user can read what
-    //    root made. The root's key elsewhere stays with whoever made it: the daemon needs it not.
-    let within = std::fs::read_dir(made.directory()).map_err(file(made.directory()))?;
-    let within: io::Result<Vec<_>> = within.map(|entry| Ok(entry?.path())).collect();
-    let mut given = within.map_err(file(made.directory()))?;
-    given.extend([made.directory().to_owned(), ledger_path(&scratch)]);
-    for path in &given {
-        durable::give_to_owner_of(wanted.state, path).map_err(file(path))?;
-    }
-
-    // 9. Into place. A ledger without a CA is what an init that died between these renames left.
+    // 8. Into place. A ledger without a CA is what an init that died between these renames left.
     let ledger = ledger_path(wanted.state);
     std::fs::rename(ledger_path(&scratch), &ledger).map_err(file(&ledger))?;
     std::fs::rename(made.directory(), files.directory()).map_err(file(files.directory()))?;

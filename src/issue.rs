@@ -73,6 +73,9 @@ pub enum IdentityError {
     /// Not enrolled, or removed.
     #[error("{0} is not enrolled")]
     Unknown(HostName),
+    /// The host has enrolled again since, with a token that replaced this identity.
+    #[error("{0} has enrolled again since this identity was issued; only the newer one counts")]
+    Replaced(HostName),
     /// Switched off by an operator.
     #[error("{0} is disabled")]
     Disabled(HostName),
@@ -163,6 +166,7 @@ impl CertificateAuthority {
         match self.store.host(host) {
             None => Err(IdentityError::Unknown(host.clone())),
             Some(found) if !found.enabled => Err(IdentityError::Disabled(host.clone())),
+            Some(found) if identity.issued < found.enrolled => Err(IdentityError::Replaced(host.clone())),
             Some(_) => Ok(host),
         }
     }

@@ -85,6 +85,8 @@ pub struct TokenAnswer {
     pub token: String,
     /// When it stops working.
     pub expires: Timestamp,
+    /// How many names the declaration in force gives the host; none at all may be a slip of the pen.
+    pub names: usize,
 }
 
 /// One enrolled host: an element of `GET /v1/hosts` on the admin socket.

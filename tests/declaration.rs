@@ -60,6 +60,17 @@ fn known_hosts_appear_in_the_table() {
 }
 
 #[test]
+fn without_any_host_yet_no_name_is_suspicious() {
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = dir.path().join("hosts.txt");
+    std::fs::write(&hosts, "# none yet\n").unwrap();
+    let (code, table, messages) =
+        psfca(&["check", "--config", "ca-config/ca.yaml", "--hosts", hosts.to_str().unwrap()]);
+    assert_eq!((code, messages.as_str()), (0, ""));
+    assert!(table.contains("0 hosts; no mistakes, 0 warnings"), "{table}");
+}
+
+#[test]
 fn real_declarations_are_accepted_and_every_verdict_equals_an_independent_one() {
     let Some(data) = real_data() else { return };
     let mut verdicts = 0;

@@ -41,7 +41,7 @@ fn a_token_on_the_command_line_is_never_taken() {
     // Nor from an environment that everybody with this user's rights can read.
     let mut command = host.command(&["enroll"]);
     let output = command.env("PSFCA_TOKEN", &token).env("TOKEN", &token).stdin(Stdio::null()).output().unwrap();
-    refused(&host, &token, &output, 1, "this is not an enrolment token");
+    refused(&host, &token, &output, 1, "no token came on standard input");
     // Nothing of that spent it.
     assert!(host.enroll_with(&token).status.success());
 }
@@ -71,7 +71,7 @@ fn a_token_that_is_damaged_or_none_says_so() {
     let (none, damaged) =
         ("this is not an enrolment token", "the enrolment token is incomplete or damaged; copy it whole");
     for (text, message) in [
-        (String::new(), none),
+        (String::new(), "no token came on standard input"),
         ("hvs.CAESIJ".to_owned(), none),
         (token[1..].to_owned(), none),
         (token[..token.len() - 1].to_owned(), damaged),
@@ -207,4 +207,25 @@ fn a_host_in_the_role_gets_the_bundle_and_one_outside_is_refused_with_the_reason
     let listing = ca.ok(&["audit", "list", "--name", "postgresql.psf.io", "--json"]);
     assert_eq!(listing.lines().count(), 1);
     assert!(listing.contains("\"host\":\"pg0.iad1.psf.io\""), "{listing}");
+}
+
+#[test]
+fn an_identity_that_was_replaced_is_worth_nothing_from_then_on() {
+    let mut ca = Ca::start();
+    let stolen = Host::enroll(&ca, HOST);
+    let mut command = support::psfca();
+    command.arg("serve").env("PSFCA_CONFIG", ca.config());
+    // Seconds are the smallest unit of a certificate's time, so the second enrolment is moved away from the first.
+    let Some(later) = support::clock::at("+50m", command) else { return };
+    ca.keep_address();
+    ca.serve_by(later);
+    assert!(said(&stolen.psfca(&["issue", "postgresql.psf.io"])).contains("is installed"));
+
+    let rebuilt = Host::new(HOST);
+    let token = ca.ok(&["token", HOST, "--replace"]);
+    assert!(rebuilt.enroll_with(token.trim()).status.success());
+    rebuilt.ok(&["issue", "postgresql.psf.io"]);
+    let refused = stolen.psfca(&["issue", "postgresql.psf.io"]);
+    assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+    assert!(said(&refused).contains("has enrolled again since this identity was issued"), "{}", said(&refused));
 }

@@ -27,9 +27,9 @@ fn exits(mut command: Command, code: i32, text: &str) {
     assert!(said(&output).contains(text), "{text:?} in {}", said(&output));
 }
 
-/// The command half an hour after so many hours. A certificate of one day is due after 12 hours, and urgent after 18.
+/// The command twenty minutes after so many hours. A certificate of one day is due after 12 hours, and urgent after 18.
 fn later(hours: u32, command: Command) -> Command {
-    clock::at(&format!("+{}m", hours * 60 + 30), command).expect("asked whether the clock can be moved before")
+    clock::at(&format!("+{}m", hours * 60 + 20), command).expect("asked whether the clock can be moved before")
 }
 
 #[test]
@@ -145,13 +145,13 @@ fn code_5_when_a_service_fails_or_will_soon_and_nothing_helped() {
     if clock::works() {
         let old = fs::read(host.bundle(NAME)).unwrap();
         exits(later(19, host.command(&["renew"])), 5, "postgresql.psf.io: NOT RENEWED, and it is missing, expired or");
-        exits(later(19, host.command(&["status"])), 5, "PROBLEM it expires in 4 hours and was not renewed");
+        exits(later(19, host.command(&["status"])), 5, "PROBLEM it expires in 5 hours and was not renewed");
         exits(later(30, host.command(&["renew"])), 5, "postgresql.psf.io: NOT RENEWED");
         exits(later(30, host.command(&["status"])), 5, "PROBLEM it expired");
         assert_eq!(fs::read(host.bundle(NAME)).unwrap(), old, "even one that ended is kept");
         // The identity: 30 days.
         exits(later(24 * 24, host.command(&["renew"])), 5, "NOT RENEWED, and its identity is missing, expired or");
-        exits(later(24 * 24, idle.command(&["status"])), 5, "PROBLEM it expires in 5 days and was not renewed");
+        exits(later(24 * 24, idle.command(&["status"])), 5, "PROBLEM it expires in 6 days and was not renewed");
         exits(later(24 * 31, idle.command(&["status"])), 5, "PROBLEM it expired");
     }
     fs::write(host.bundle(NAME), "torn").unwrap();

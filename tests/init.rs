@@ -67,7 +67,7 @@ fn keys_and_ledger_are_for_their_owner_alone() {
 }
 
 #[test]
-fn what_root_makes_in_a_directory_of_the_service_user_the_service_can_use() {
+fn the_service_user_makes_the_ca_and_root_is_told_so() {
     const NOBODY: u32 = 65_534;
     if !rustix::process::geteuid().is_root() {
         support::tools::say("skipped: only root can make a directory that is another user's");
@@ -80,19 +80,26 @@ fn what_root_makes_in_a_directory_of_the_service_user_the_service_can_use() {
     std::fs::create_dir(ca.state()).unwrap();
     std::fs::set_permissions(ca.state(), PermissionsExt::from_mode(0o700)).unwrap();
     std::os::unix::fs::chown(ca.state(), Some(NOBODY), Some(NOBODY)).unwrap();
-    ca.ok(&["init"]);
-    let made = walk(&ca.state());
-    assert!(made.contains(&ca.state().join("PSF_CA.pem")) && made.contains(&ca.state().join("ca/issuing.key")));
-    for path in made {
-        let owner = path.metadata().unwrap();
-        assert_eq!((owner.uid(), owner.gid()), (NOBODY, NOBODY), "{}", path.display());
-    }
-    // And that user's daemon runs on it. It may not be able to reach the binary where it was built.
+    let told = refusal(&ca, &["init"]);
+    assert!(told.contains("belongs to nobody, who runs the daemon: sudo -u nobody psfca init"), "{told}");
+    assert_eq!(walk(&ca.state()), [ca.state()]);
+
+    // That user may not be able to reach the binary where it was built.
     std::fs::set_permissions(ca.dir(), PermissionsExt::from_mode(0o755)).unwrap();
     let binary = ca.dir().join("psfca");
-    std::fs::copy(env!("CARGO_BIN_EXE_psfca"), &binary).unwrap();
-    let mut daemon = std::process::Command::new(binary);
-    daemon.arg("serve").env("PSFCA_CONFIG", ca.config()).uid(NOBODY).gid(NOBODY);
+    support::copy_binary(&binary);
+    let as_nobody = |command: &str| {
+        let mut run = std::process::Command::new(&binary);
+        run.arg(command).env("PSFCA_CONFIG", ca.config()).uid(NOBODY).gid(NOBODY);
+        run
+    };
+    let made = as_nobody("init").output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    for path in walk(&ca.state()) {
+        let owner = path.metadata().unwrap();
+        assert_eq!((owner.uid(), owner.mode() & 0o022), (NOBODY, 0), "{}", path.display());
+    }
+    let daemon = as_nobody("serve");
     ca.serve_by(daemon);
 }
 

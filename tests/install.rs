@@ -362,7 +362,7 @@ fn without_root_ownership_is_left_alone_and_said_so() {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
     let binary = place.path().join("psfca");
-    fs::copy(env!("CARGO_BIN_EXE_psfca"), &binary).unwrap();
+    support::copy_binary(&binary);
     let user = if is_root() { NOBODY } else { fs::metadata("/proc/self").unwrap().uid() };
     for path in [host.dir().to_owned(), host.dir().join("bundles"), host.config(), host.dir().join("token")] {
         chown(path, Some(user), None).unwrap();
@@ -377,7 +377,8 @@ fn without_root_ownership_is_left_alone_and_said_so() {
         wrapped(wrapper, &command).output().unwrap()
     };
     let token = host.dir().join("token").display().to_string();
-    assert!(run(&["enroll", "--token-file", &token]).status.success());
+    let enrolled = run(&["enroll", "--token-file", &token]);
+    assert!(enrolled.status.success(), "{}", said(&enrolled));
     let note = "not running as root, so files keep this user as their owner, not root:ssl-cert";
     for args in [&["issue", NAME][..], &["renew", "--force"]] {
         let output = run(args);

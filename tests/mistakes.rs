@@ -122,3 +122,43 @@ fn files_that_cannot_be_used_are_all_named() {
     insta::assert_snapshot!("unusable_files", run(&["empty.yaml", "missing.yaml"]));
     insta::assert_snapshot!("not_utf8", run(&["latin1.yaml"]));
 }
+
+/// What `args` say on standard error when they fail.
+fn complaint(directory: &std::path::Path, args: &[&str], input: &str) -> String {
+    let output =
+        Command::cargo_bin("psfca").unwrap().current_dir(directory).args(args).write_stdin(input).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{args:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn what_goes_wrong_on_the_first_evening_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("ca.yaml"), format!("{CA}state: state\n")).unwrap();
+    std::fs::write(dir.join("host.yaml"), "state: host\n").unwrap();
+    std::fs::write(dir.join("tls.yaml"), "tls:\n  gen_certs:\n    a.psf.io: {roles: [postgresql, loadbalancer]}\n")
+        .unwrap();
+    std::fs::write(dir.join("roles.yaml"), ROLES).unwrap();
+
+    // The token that was to come through a pipe did not.
+    assert_eq!(
+        complaint(dir, &["enroll", "--config", "host.yaml"], ""),
+        "psfca: no token came on standard input; make one on the CA machine: psfca token HOST\n"
+    );
+    assert_eq!(
+        complaint(dir, &["serve", "--config", "ca.yaml"], ""),
+        "psfca: there is no CA in state/ca; run psfca init first\n"
+    );
+    // Made by root, the keys would be closed to the user of the daemon.
+    std::fs::create_dir(dir.join("state")).unwrap();
+    if std::os::unix::fs::chown(dir.join("state"), Some(65_000), None).is_err() {
+        println!("skipped: only root can make a directory of somebody else");
+        return;
+    }
+    assert_eq!(
+        complaint(dir, &["init", "--config", "ca.yaml"], ""),
+        "psfca: state belongs to '#65000', who runs the daemon: sudo -u '#65000' psfca init\n"
+    );
+    assert_eq!(std::fs::read_dir(dir.join("state")).unwrap().count(), 0);
+}

@@ -19,7 +19,7 @@ const MARK: &str = ".psfca-";
 #[non_exhaustive]
 pub enum InstallError {
     /// The system refused a step.
-    #[error("{path} cannot be installed: {step}: {cause}")]
+    #[error("{path} cannot be installed: {step}: {cause}{}", hint(step, cause))]
     Io {
         /// The file that was to be installed.
         path: PathBuf,
@@ -118,6 +118,12 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), InstallError> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed(error)),
         _ => Ok(()),
     }
+}
+
+/// Root is refused this in a sandbox alone.
+fn hint(step: &str, cause: &std::io::Error) -> &'static str {
+    let denied = cause.kind() == ErrorKind::PermissionDenied && step.starts_with("set the ");
+    if denied { "; the unit's sandbox needs a drop-in for that (docs/host.md, Settings)" } else { "" }
 }
 
 fn io(path: &Path, step: &'static str, cause: std::io::Error) -> InstallError {

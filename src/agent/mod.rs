@@ -111,6 +111,13 @@ pub enum AgentError {
 }
 
 impl AgentError {
+    /// A file or directory that the system refuses. What belongs to the host belongs to root.
+    pub(crate) fn state(path: &Path, error: &std::io::Error) -> Self {
+        let denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+        let hint = if denied && !rustix::process::geteuid().is_root() { "; run this as root (sudo)" } else { "" };
+        Self::State { path: path.to_owned(), cause: format!("{error}{hint}") }
+    }
+
     /// The exit code for this error alone: 3 denied, 4 CA unreachable, 1 anything local.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -152,7 +159,7 @@ impl Agent<'_> {
         let directory = &self.settings.state;
         install::make_directory(directory, 0o700)?;
         let path = directory.join("lock");
-        let state = |cause: std::io::Error| AgentError::State { path: path.clone(), cause: cause.to_string() };
+        let state = |cause: std::io::Error| AgentError::state(&path, &cause);
         let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = options.map_err(state)?;
         match file.try_lock() {
@@ -212,7 +219,7 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, AgentError> 
     match std::fs::read(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(AgentError::State { path: path.to_owned(), cause: error.to_string() }),
+        Err(error) => Err(AgentError::state(path, &error)),
     }
 }
 

@@ -119,7 +119,7 @@ fn lying_there(agent: &Agent<'_>) -> Result<Vec<DnsName>, AgentError> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(AgentError::State { path: directory.clone(), cause: error.to_string() }),
+        Err(error) => return Err(AgentError::state(directory, &error)),
     };
     let name = |entry: std::fs::DirEntry| DnsName::parse(entry.file_name().to_str()?.strip_suffix(".pem")?).ok();
     Ok(entries.flatten().filter_map(name).collect())

@@ -11,6 +11,7 @@ use super::Api;
 use super::caller::Operator;
 use super::decision::Decision;
 use super::problem::Refusal;
+use crate::policy::entitlements;
 use crate::token::EnrollmentToken;
 use crate::wire::{HostSummary, TokenAnswer, TokenRequest};
 
@@ -30,7 +31,8 @@ pub(super) async fn make_token(
     let (secret, expires) = api.ca.make_token(&host, replace, operator.uid).await?;
     let root = api.ca.authorities.root().fingerprint();
     let token = EnrollmentToken { address: api.address.clone(), root, secret };
-    let mut response = Json(TokenAnswer { token: token.expose().to_string(), expires }).into_response();
+    let names = entitlements(&api.ca.declaration.current().declaration, &host).len();
+    let mut response = Json(TokenAnswer { token: token.expose().to_string(), expires, names }).into_response();
     response.extensions_mut().insert(Decision::TokenMade { host: host.to_string() });
     Ok(response)
 }

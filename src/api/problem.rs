@@ -67,6 +67,7 @@ impl Refusal {
                     (StatusCode::FORBIDDEN, "identity-expired", "The host's identity has expired")
                 }
                 IdentityError::Unknown(_) => (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled"),
+                IdentityError::Replaced(_) => (StatusCode::FORBIDDEN, "replaced", "The host has a newer identity"),
                 IdentityError::Disabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
             },
             Self::Issue(error) => match error {

@@ -122,7 +122,12 @@ impl CaCertificates {
     /// # Errors
     /// [`AuthoritiesError`].
     pub fn load(files: &CaFiles) -> Result<Self, AuthoritiesError> {
-        if !files.directory().is_dir() {
+        // What cannot be looked at is not absent: the error is about permissions then.
+        if !files
+            .directory()
+            .try_exists()
+            .map_err(|source| AuthoritiesError::File { path: files.directory().to_owned(), source })?
+        {
             return Err(AuthoritiesError::Absent(files.directory().to_owned()));
         }
         Ok(Self {

@@ -7,6 +7,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::clock::Timestamp;
 use crate::name::{DnsName, HostName};
+use crate::profile::BACKDATE;
 use crate::serial::Serial;
 
 /// A host as its client certificate names it. The chain was verified in the handshake; whether
@@ -15,6 +16,8 @@ use crate::serial::Serial;
 pub struct HostIdentity {
     /// The host.
     pub host: HostName,
+    /// When its identity was issued.
+    pub issued: Timestamp,
     /// The end of its identity.
     pub not_after: Timestamp,
     /// The serial of its identity, for the logs.
@@ -43,6 +46,7 @@ impl HostIdentity {
         let host = rest.and_then(|rest| rest.strip_prefix("/host/")).ok_or_else(refuse)?;
         Ok(Self {
             host: HostName::parse(host).map_err(|_| refuse())?,
+            issued: Timestamp::from_unix(certificate.validity().not_before.timestamp()).plus(BACKDATE),
             not_after: Timestamp::from_unix(certificate.validity().not_after.timestamp()),
             serial: Serial::from_octets(certificate.tbs_certificate.raw_serial()).map_err(|_| refuse())?,
         })

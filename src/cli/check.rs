@@ -25,6 +25,8 @@ pub struct Known {
     pub hosts: Option<Vec<HostName>>,
     /// The CA's certificates; empty without a CA, or when it could not be asked.
     pub ca: Vec<CaHealth>,
+    /// Why the daemon could not be asked for its hosts; none where nobody tried.
+    pub unasked: Option<String>,
 }
 
 /// One message, for programs.
@@ -123,7 +125,7 @@ pub fn table(declaration: &Declaration, known: &Known, messages: &Diagnostics, n
         out.push_str(&ends(&known.ca, now));
         out.push('\n');
     }
-    out.push_str(&summary(declaration, hosts, messages));
+    out.push_str(&summary(declaration, known, messages));
     out
 }
 
@@ -148,11 +150,12 @@ fn row(declaration: &Declaration, service: &Service, hosts: Option<&[HostName]>)
     [service.name.to_string(), service.terms.lifetime.to_string(), or_dash(roles.join(", ")), or_dash(shown.join(", "))]
 }
 
-fn summary(declaration: &Declaration, hosts: Option<&[HostName]>, messages: &Diagnostics) -> String {
-    let hosts = hosts.map_or_else(
-        || "no hosts known (name them with --hosts FILE)".to_owned(),
-        |hosts| counted(hosts.len(), "host"),
-    );
+fn summary(declaration: &Declaration, known: &Known, messages: &Diagnostics) -> String {
+    let hosts = match (&known.hosts, &known.unasked) {
+        (Some(hosts), _) => counted(hosts.len(), "host"),
+        (None, Some(why)) => format!("no hosts known (the daemon was not asked: {why})"),
+        (None, None) => "no hosts known (name them with --hosts FILE)".to_owned(),
+    };
     let (names, roles) = (declaration.services().len(), declaration.roles().len());
     let warnings = counted(messages.count(Severity::Warning), "warning");
     format!("{}, {}, {hosts}; no mistakes, {warnings}\n", counted(names, "name"), counted(roles, "role"))

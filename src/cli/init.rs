@@ -27,5 +27,5 @@ pub fn print(config: &CaConfig, root: &CaCertificate, root_key: Option<&Path>) -
             config.state_dir.display()
         )?,
     }
-    writeln!(out, "Next: psfca serve")
+    writeln!(out, "Next: systemctl enable --now psfca, or without systemd: psfca serve")
 }

@@ -34,11 +34,13 @@ pub struct Cli {
 /// Every subcommand: first the operator's, then the host's.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the whole main job in a temporary directory on loopback, and say what to check
+    /// Run the whole main job in a temporary directory on loopback, showing each command
     Demo(Demo),
     /// Check the declaration: every mistake with its place, then who gets what
+    #[command(after_help = "Exit codes: 0 the declaration can be used, 1 it cannot.")]
     Check(Check),
     /// Explain by the declaration's lines why a host may or may not have a name
+    #[command(after_help = "Exit codes: 0 yes, 3 no, 1 the declaration cannot be used.")]
     Why(Why),
     /// Make the root, the issuing CA and the identity CA
     Init(Init),
@@ -49,14 +51,23 @@ pub enum Command {
     /// List or show everything that was ever issued
     Audit(Audit),
     /// Show what is in a PEM file and what is wrong with it
+    #[command(after_help = "Exit codes: 0 all is well, 1 something is broken or expired.")]
     Inspect(Inspect),
     /// Give this host an identity, with a token from `psfca token`
+    #[command(after_help = "Exit codes: 0 enrolled, 1 a local error, 3 denied, 4 the CA cannot be reached.")]
     Enroll(Enroll),
     /// Get one certificate and install its bundle
+    #[command(after_help = "Exit codes: 0 done, 1 a local error, 3 denied, 4 the CA cannot be reached.")]
     Issue(Issue),
     /// Get every certificate that is due; what the timer runs
+    #[command(
+        after_help = "Exit codes: 0 nothing was due, or all of it was renewed; 1 a local error; 3 the CA denied something that is due; 4 the CA cannot be reached and everything is still valid; 5 something is expired, missing or nearly so and could not be renewed. Where several apply: the first of 5, 1, 3, 4."
+    )]
     Renew(Renew),
     /// Show this host's identity, bundles and when they are due
+    #[command(
+        after_help = "Exit codes: 0 all is well, 1 a local error, 5 something is expired, damaged, missing or nearly so."
+    )]
     Status(Status),
 }
 

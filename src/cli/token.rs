@@ -14,5 +14,10 @@ use crate::wire::TokenAnswer;
 pub fn print(host: &HostName, answer: &TokenAnswer, now: Timestamp) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{}", answer.token)?;
     let until = answer.expires.with_distance(now);
-    writeln!(io::stderr().lock(), "For {host} alone, once, until {until}: psfca enroll reads it from standard input.")
+    let mut err = io::stderr().lock();
+    writeln!(err, "For {host} alone, once, until {until}: psfca enroll reads it from standard input.")?;
+    if answer.names == 0 {
+        writeln!(err, "The declaration gives {host} no name yet; is it spelled right?")?;
+    }
+    Ok(())
 }

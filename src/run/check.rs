@@ -83,14 +83,15 @@ fn ask_ca(config: &CaConfig) -> Known {
             let hosts: Vec<HostSummary> = client.get_json("/v1/hosts").await?;
             let health: Health = client.get_json("/healthz").await?;
             let hosts = hosts.into_iter().map(|summary| summary.host).collect();
-            anyhow::Ok(Known { hosts: Some(hosts), ca: health.ca })
+            anyhow::Ok(Known { hosts: Some(hosts), ca: health.ca, unasked: None })
         })
     });
-    asked.unwrap_or_else(|_| {
+    asked.unwrap_or_else(|error| {
         let certificates = CaCertificates::load(&CaFiles::in_state(&config.state_dir));
         let now = SystemClock.now();
         let ca = certificates.iter().flat_map(CaCertificates::each);
-        Known { hosts: None, ca: ca.map(|(kind, ca)| ca_health(kind, ca.not_after(), now)).collect() }
+        let ca = ca.map(|(kind, ca)| ca_health(kind, ca.not_after(), now)).collect();
+        Known { hosts: None, ca, unasked: Some(error.to_string()) }
     })
 }
 
@@ -122,6 +123,10 @@ fn read_hosts(path: &Path) -> Result<Vec<HostName>, ReadError> {
 }
 
 fn report_unreachable(declaration: &Declaration, files: &[SourceFile], hosts: &[HostName], messages: &mut Diagnostics) {
+    // A new CA has no hosts yet, which is no mistake in any of the names.
+    if hosts.is_empty() {
+        return;
+    }
     for service in declaration.services() {
         // That a name lists no roles at all has been reported without any hosts.
         if service.roles.is_empty() || !policy::hosts_of(declaration, service, hosts).is_empty() {

@@ -1,9 +1,9 @@
 //! `psfca enroll`
 
-use std::io::Read as _;
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use zeroize::Zeroizing;
 
 use super::host::with_agent;
@@ -28,8 +28,17 @@ pub(super) fn run(args: &cli::Enroll) -> anyhow::Result<ExitCode> {
             file.take(MAX_TOKEN_FILE).read_to_string(&mut text).context("the token file is no text")?;
         }
         None => {
-            let input = std::io::stdin().lock().take(MAX_TOKEN_FILE).read_to_string(&mut text);
-            input.context("the token cannot be read from standard input")?;
+            let mut stdin = std::io::stdin().lock().take(MAX_TOKEN_FILE);
+            let read = if std::io::stdin().is_terminal() {
+                cli::host::note("paste the token (made on the CA machine: psfca token HOST), then press Enter")?;
+                stdin.read_line(&mut text)
+            } else {
+                stdin.read_to_string(&mut text)
+            };
+            read.context("the token cannot be read from standard input")?;
+            if text.trim().is_empty() {
+                bail!("no token came on standard input; make one on the CA machine: psfca token HOST");
+            }
         }
     }
     let token = EnrollmentToken::parse(&text)?;

@@ -11,7 +11,7 @@ use crate::config::{CaConfig, CaKeyKind};
 use crate::init::{Founding, RootKeyPlace, found};
 use crate::profile::KeyKind;
 use crate::random::SystemRandom;
-use crate::{cli, durable};
+use crate::{accounts, cli, durable};
 
 /// Makes the CA, writes `PSF_CA.pem`, and says what to do next.
 pub(super) fn run(args: &cli::Init) -> anyhow::Result<ExitCode> {
@@ -26,6 +26,7 @@ pub(super) fn run(args: &cli::Init) -> anyhow::Result<ExitCode> {
         _ => RootKeyPlace::InState,
     };
     make_private_directory(&config.state_dir)?;
+    check_owner(&config.state_dir)?;
     let founding = Founding {
         name: config.name.as_str(),
         subject: &config.subject,
@@ -51,12 +52,7 @@ pub(super) fn write_trust_bundle(config: &CaConfig, text: &str) -> anyhow::Resul
         return Ok(());
     }
     let failed = || format!("the trust bundle could not be written to {}", path.display());
-    durable::replace(path, text.as_bytes(), 0o644).with_context(failed)?;
-    // In the state directory it belongs to the daemon, which replaces it one day.
-    if path.parent() == Some(&config.state_dir) {
-        durable::give_to_owner_of(&config.state_dir, path).with_context(failed)?;
-    }
-    Ok(())
+    durable::replace(path, text.as_bytes(), 0o644).with_context(failed)
 }
 
 fn make_private_directory(path: &Path) -> anyhow::Result<()> {
@@ -68,6 +64,17 @@ fn make_private_directory(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("the state directory {} could not be made", path.display()))
 }
 
+/// The daemon runs as the owner of its state directory, and could not read keys that someone else made there.
+fn check_owner(state: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = std::fs::metadata(state).with_context(|| format!("{} cannot be read", state.display()))?;
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        let owner = accounts::user_name(metadata.uid());
+        bail!("{} belongs to {owner}, who runs the daemon: sudo -u {owner} psfca init", state.display());
+    }
+    Ok(())
+}
+
 /// The first line of a file; its line break is not part of the passphrase.
 fn read_passphrase(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("the passphrase in {}", path.display()))?;
@@ -76,7 +83,9 @@ fn read_passphrase(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 }
 
 fn ask_passphrase() -> anyhow::Result<Zeroizing<String>> {
-    let first = Zeroizing::new(rpassword::prompt_password("Passphrase for the root's key: ")?);
+    let first = rpassword::prompt_password("Passphrase for the root's key: ");
+    let first = first.context("no terminal to ask for the passphrase; --passphrase-file FILE needs none")?;
+    let first = Zeroizing::new(first);
     let again = Zeroizing::new(rpassword::prompt_password("The same again: ")?);
     if first != again {
         bail!("the two passphrases differ; nothing was made");

@@ -57,9 +57,15 @@ fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
 /// The fact first, then each cause on its own line.
 #[allow(clippy::print_stderr, reason = "the one place where errors reach people")]
 fn complain(error: &anyhow::Error) {
-    eprintln!("psfca: {error}");
+    let mut said = error.to_string();
+    eprintln!("psfca: {said}");
     for cause in error.chain().skip(1) {
-        eprintln!("  because: {cause}");
+        let cause = cause.to_string();
+        // Many errors end with their cause already.
+        if !said.ends_with(&cause) {
+            eprintln!("  because: {cause}");
+        }
+        said = cause;
     }
 }
 

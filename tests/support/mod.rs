@@ -81,6 +81,12 @@ pub fn psfca() -> Command {
     command
 }
 
+/// Copies the binary to where another user can reach it. A process of its own does the writing: a file that is open
+/// for writing here, in whatever thread, cannot be run by what another thread starts at that moment.
+pub fn copy_binary(to: &Path) {
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_psfca")).arg(to).status().unwrap().success());
+}
+
 impl Ca {
     /// Makes a CA and starts its daemon on a free port.
     pub fn start() -> Self {

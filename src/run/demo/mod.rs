@@ -51,8 +51,13 @@ pub(super) fn run(args: &cli::Demo) -> anyhow::Result<ExitCode> {
     let mut stage = Stage::new()?;
     play(&mut stage)?;
     if !args.once {
-        stage
-            .say("\nThe daemon stays up: try more commands in that directory, or press Ctrl-C to end and clean up.")?;
+        let directory = stage.directory().display();
+        stage.say(&format!(
+            "\nThe daemon stays up. In another terminal, try more of these commands:\n\
+             $ cd {directory} && PATH={}:$PATH\n\
+             Ctrl-C here ends it and removes the directory.",
+            stage.binary_directory().display()
+        ))?;
         super::runtime()?.block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             tokio::select! {

@@ -51,6 +51,11 @@ impl Stage {
         std::fs::create_dir_all(&path).with_context(|| format!("{} could not be made", path.display()))
     }
 
+    /// Where this binary is, for people who type its commands themselves.
+    pub(super) fn binary_directory(&self) -> PathBuf {
+        std::env::split_paths(&self.path).next().unwrap_or_default()
+    }
+
     /// Prints a line.
     pub(super) fn say(&self, text: &str) -> io::Result<()> {
         writeln!(io::stdout().lock(), "{text}")
