@@ -39,9 +39,9 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
         Some(Decision::Refused { reason, detail }) => {
             api.metrics.refused(reason);
             let status = response.status().as_u16();
-            tracing::info!(caller = %who, %method, path = ?path, status, reason, detail = ?detail, "refused");
+            tracing::info!(caller = %who, %method, path = %path.escape_debug(), status, reason, detail = %detail.escape_debug(), "refused");
         }
-        None => tracing::debug!(caller = %who, %method, path = ?path, "read"),
+        None => tracing::debug!(caller = %who, %method, path = %path.escape_debug(), "read"),
     }
     response
 }

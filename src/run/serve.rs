@@ -30,7 +30,7 @@ use crate::token::ServerAddress;
 use crate::{accounts, cli, tls};
 
 /// How often the daemon looks whether its own certificate is due, and at its CA's ends.
-const UPKEEP: Duration = Duration::from_secs(60);
+const UPKEEP: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {

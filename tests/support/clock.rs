@@ -30,3 +30,14 @@ pub fn at(offset: &str, mut command: Command) -> Option<Command> {
     command.env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     Some(command)
 }
+
+/// `command` with a clock that follows the file: an offset such as `+4d`, read anew each time. None, said aloud,
+/// without libfaketime.
+pub fn by_file(file: &std::path::Path, mut command: Command) -> Option<Command> {
+    if !works() {
+        return None;
+    }
+    command.env("LD_PRELOAD", library()?).env("FAKETIME_TIMESTAMP_FILE", file);
+    command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    Some(command)
+}
