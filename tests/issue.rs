@@ -166,7 +166,7 @@ fn keys_of_another_kind_and_weak_ones_are_refused() {
     ] {
         assert_eq!(other(args, path), refused(400, "bad-key"), "{args:?}");
     }
-    assert_eq!(ca.ok(&["audit", "list", "--name", "rsa.psf.io"]), "No certificate matches.\n");
+    assert_eq!(ca.ok(&["audit", "list", "--name", "rsa.psf.io"]), "Nothing matches.\n");
 }
 
 #[test]
