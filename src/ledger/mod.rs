@@ -5,6 +5,7 @@
 //! hashes what is stored. The index is the entry's position and not part of it.
 
 pub mod checkpoint;
+pub mod frontier;
 pub mod note;
 pub mod tile;
 pub mod tree;

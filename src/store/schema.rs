@@ -120,6 +120,14 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
 /// Opens the file for the writer and checks that it is ours to read, before anything changes it.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path)?;
+    check_ours(&connection, path)?;
+    prepare(&connection)?;
+    empty_log(&connection)?;
+    Ok(connection)
+}
+
+/// Refuses a file that is no ledger, or one of another version.
+pub(super) fn check_ours(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let foreign = || StoreError::Damaged(format!("{} is not a psfca ledger", path.display()));
     match pragma("application_id") {
@@ -133,9 +141,22 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         found if found > VERSION => return Err(StoreError::Newer { found, known: VERSION }),
         _ => return Err(foreign()),
     }
-    prepare(&connection)?;
-    empty_log(&connection)?;
-    Ok(connection)
+    Ok(())
+}
+
+/// The definitions of everything in the file.
+pub(super) fn described(connection: &Connection) -> Result<Vec<[Option<String>; 4]>, StoreError> {
+    let mut statement =
+        connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")?;
+    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What [`described`] says of a file that this version made.
+pub(super) fn expected() -> Result<Vec<[Option<String>; 4]>, StoreError> {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(TABLES)?;
+    described(&connection)
 }
 
 /// Opens the file for listings.

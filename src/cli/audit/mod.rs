@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod csv;
+pub mod verification;
 pub mod why;
 
 use std::io::{self, Write};

@@ -1,5 +1,7 @@
 //! `psfca audit`: what the daemon has recorded, and whether it holds.
 
+mod export;
+mod verify;
 mod why;
 
 use std::process::ExitCode;
@@ -23,7 +25,8 @@ pub(super) fn run(args: &cli::Audit) -> anyhow::Result<ExitCode> {
         AuditCommand::Show(args) => show(args),
         AuditCommand::Why(args) => why::run(args),
         AuditCommand::Checkpoint(args) => checkpoint(args),
-        AuditCommand::Verify(_) | AuditCommand::Export(_) => bail!("not yet"),
+        AuditCommand::Verify(args) => verify::run(args),
+        AuditCommand::Export(args) => export::run(args),
     }
 }
 
