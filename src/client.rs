@@ -30,8 +30,10 @@ const REQUEST_TIME: Duration = Duration::from_secs(60);
 /// What to do when the admin socket is closed to this user.
 const NOT_AN_OPERATOR: &str = "permission denied: it is for root and the members of admin_group in ca.yaml; \
                                a new member logs in again first";
-/// Longest answer that is read.
+/// Longest answer that is read from the network.
 const MAX_ANSWER: usize = 1 << 20;
+/// Longest answer that is read from the admin socket: a tile of 256 entries of full length is 16 MiB.
+const MAX_ADMIN_ANSWER: usize = 17 << 20;
 /// Longest head of an answer, and how many headers it may have.
 const MAX_HEAD: usize = 32 << 10;
 const MAX_HEADERS: usize = 64;
@@ -108,6 +110,7 @@ pub struct Client {
     sender: SendRequest<Full<Bytes>>,
     host: String,
     server: String,
+    max_answer: usize,
     // Ends with the client, so no connection outlives its owner.
     driver: tokio::task::JoinHandle<()>,
 }
@@ -137,7 +140,7 @@ impl Client {
             TlsConnector::from(config).connect(name, tcp).await.map_err(|error| broken(&server, &error))
         };
         let stream = bounded(CONNECT_TIME, &server, "connecting", connecting).await?;
-        Self::over(stream, address.to_string(), server.clone()).await
+        Self::over(stream, address.to_string(), server.clone(), MAX_ANSWER).await
     }
 
     /// Connects to a Unix socket.
@@ -155,10 +158,10 @@ impl Client {
             })
         };
         let stream = bounded(CONNECT_TIME, &server, "connecting", connecting).await?;
-        Self::over(stream, "localhost".to_owned(), server.clone()).await
+        Self::over(stream, "localhost".to_owned(), server.clone(), MAX_ADMIN_ANSWER).await
     }
 
-    async fn over<S>(stream: S, host: String, server: String) -> Result<Self, ClientError>
+    async fn over<S>(stream: S, host: String, server: String, max_answer: usize) -> Result<Self, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -170,14 +173,14 @@ impl Client {
             .map_err(|error| from_hyper(&server, &error))?;
         // Its error, if any, reaches the request that is under way.
         let driver = tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { sender, host, server, driver })
+        Ok(Self { sender, host, server, max_answer, driver })
     }
 
     /// Sends one request and reads the whole answer, whatever its status, within 60 s. An empty
     /// `content_type` or `accept` is left out. `path` begins with `/` and is already encoded.
     ///
     /// # Errors
-    /// [`ClientError`] when there is no whole answer of at most 1 MiB.
+    /// [`ClientError`] when there is no whole answer of at most 1 MiB (17 MiB on the admin socket).
     pub async fn send(
         &mut self,
         method: Method,
@@ -199,17 +202,17 @@ impl Client {
         }
         let malformed = |cause: String| ClientError::Malformed { server: self.server.clone(), cause };
         let request = request.body(Full::new(body.into())).map_err(|error| malformed(error.to_string()))?;
-        let server = self.server.clone();
+        let (server, max_answer) = (self.server.clone(), self.max_answer);
         let exchange = async {
             self.sender.ready().await.map_err(|error| from_hyper(&server, &error))?;
             let answer = self.sender.send_request(request).await.map_err(|error| from_hyper(&server, &error))?;
             let (head, body) = answer.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| {
+            let body = Limited::new(body, max_answer).collect().await.map_err(|error| {
                 match error.downcast_ref::<hyper::Error>() {
                     Some(error) => from_hyper(&server, error),
                     None => ClientError::Malformed {
                         server: server.clone(),
-                        cause: format!("more than {MAX_ANSWER} bytes"),
+                        cause: format!("more than {max_answer} bytes"),
                     },
                 }
             })?;

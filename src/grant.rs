@@ -53,6 +53,17 @@ pub enum Rule {
     Init,
 }
 
+impl Rule {
+    /// The role of a declaration that allowed it.
+    #[must_use]
+    pub const fn role(&self) -> Option<&RoleName> {
+        match self {
+            Self::Declaration { role, .. } => Some(role),
+            Self::Token { .. } | Self::Identity | Self::ServerNames | Self::Init => None,
+        }
+    }
+}
+
 /// What kind of certificate it is; decides the issuer and the shape of the names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -22,7 +22,7 @@ use crate::ledger::{CertificateRecord, EntryError};
 use crate::profile::{KeyKind, SubjectFields};
 use crate::random::{NoRandomness, Random};
 use crate::serial::Serial;
-use crate::store::{Condition, Draft, RecordError, Store, StoreError};
+use crate::store::{Condition, Draft, RecordError, Store, StoreError, StoredEntry};
 use crate::wire::AuditQuery;
 
 /// How long a root lives: ten years, so that its end is met once in a career, with warnings.
@@ -263,12 +263,9 @@ async fn certify(
 /// each of the three certificates is there with its signature.
 async fn check_ledger(path: &Path, now: Timestamp) -> Result<(), InitError> {
     let store = Store::open(path)?;
-    let (certificates, _) = store.certificates(AuditQuery::default(), now).await?;
-    if certificates.len() == 3 && certificates.iter().all(|certificate| certificate.signature.is_some()) {
-        Ok(())
-    } else {
-        Err(InitError::LedgerIncomplete)
-    }
+    let (entries, _) = store.entries(AuditQuery::default(), now).await?;
+    let signed = |entry: &StoredEntry| entry.body.as_ref().is_some_and(|body| body.signature.is_some());
+    if entries.len() == 3 && entries.iter().all(signed) { Ok(()) } else { Err(InitError::LedgerIncomplete) }
 }
 
 fn private_directory(path: &Path) -> io::Result<()> {

@@ -42,6 +42,7 @@ pub mod enroll;
 pub mod in_force;
 pub mod init;
 pub mod issue;
+pub mod verification;
 
 // Layer 5: edges.
 pub mod agent;

@@ -22,7 +22,7 @@ pub const SERIAL_HEADER: &str = "psfca-serial";
 pub const INDEX_HEADER: &str = "psfca-ledger-index";
 /// Answer header: the proof that the certificate is in the ledger (C2SP tlog-proof, base64).
 pub const PROOF_HEADER: &str = "psfca-ledger-proof";
-/// Answer header of an enrolment: the key that signs the ledger's checkpoints.
+/// Answer header of an enrolment and of a checkpoint: the key that signs the ledger's checkpoints.
 pub const LEDGER_KEY_HEADER: &str = "psfca-ledger-key";
 /// Answer header: when the host should renew, RFC 3339.
 pub const RENEW_HEADER: &str = "psfca-renew-after";
@@ -110,13 +110,98 @@ pub enum CertificateState {
     Issued,
 }
 
-/// One certificate in the ledger: an element of `GET /v1/audit`.
+impl CertificateState {
+    /// As it is written in tables and queries.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Issued => "issued",
+        }
+    }
+}
+
+/// What an entry of the ledger is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A certificate was recorded.
+    Certificate,
+    /// A declaration was put in force.
+    Declaration,
+    /// An operator made a token.
+    TokenMade,
+    /// A host spent a token.
+    HostEnrolled,
+}
+
+impl EventKind {
+    /// As it is written in entries, tables and queries.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Declaration => "declaration",
+            Self::TokenMade => "token_made",
+            Self::HostEnrolled => "host_enrolled",
+        }
+    }
+}
+
+/// One entry of the ledger: an element of `GET /v1/audit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// Index in the ledger.
     pub index: u64,
-    /// When it was recorded.
-    pub recorded: Timestamp,
+    /// When it was written.
+    pub time: Timestamp,
+    /// RFC 6962 leaf hash of the entry.
+    pub leaf_hash: Digest,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: AuditEvent,
+}
+
+/// What happened, in an [`AuditEntry`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum AuditEvent {
+    /// A certificate was recorded.
+    Certificate(Box<AuditCertificate>),
+    /// A declaration was put in force.
+    Declaration {
+        /// Its hash; `GET /v1/declarations/{sha256}` has its text.
+        sha256: Digest,
+        /// How many names it has.
+        names: usize,
+    },
+    /// An operator made an enrolment token.
+    TokenMade {
+        /// Hash of its secret.
+        token: Digest,
+        /// The host it is for.
+        host: HostName,
+        /// When it stops working.
+        expires: Timestamp,
+        /// Whether it may replace an identity.
+        replace: bool,
+        /// Who made it.
+        operator_uid: u32,
+    },
+    /// A host spent a token.
+    HostEnrolled {
+        /// The host.
+        host: HostName,
+        /// Hash of the token's secret.
+        token: Digest,
+        /// SHA-256 of the public key that spent it.
+        key_sha256: Digest,
+    },
+}
+
+/// A certificate in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditCertificate {
     /// What kind of certificate.
     pub kind: CertificateKind,
     /// Serial number.
@@ -138,9 +223,7 @@ pub struct AuditEntry {
     pub ca_made_key: bool,
     /// Why it was issued.
     pub rule: Rule,
-    /// RFC 6962 leaf hash of the ledger entry.
-    pub leaf_hash: Digest,
-    /// The certificate in PEM; only when one entry was asked for and its signature is stored.
+    /// The certificate in PEM; only when its serial was asked for and its signature is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
 }
@@ -148,7 +231,7 @@ pub struct AuditEntry {
 /// `GET /v1/audit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditPage {
-    /// Newest first.
+    /// Newest first, or, where [`AuditQuery::expiring_before`] was asked for, what ends first first.
     pub entries: Vec<AuditEntry>,
     /// Pass as `before` for the next page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,12 +242,21 @@ pub struct AuditPage {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
+    /// Only entries of this kind. The filters by name, role, serial, state and end select certificates alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventKind>,
     /// Only this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Only this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostName>,
+    /// Only what this role of a declaration allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleName>,
+    /// Only this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<CertificateState>,
     /// Recorded at or after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -177,12 +269,34 @@ pub struct AuditQuery {
     /// Only this serial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<Serial>,
-    /// Entries with a lower index, from [`AuditPage::next`].
+    /// What follows the entry with this index in the listing, from [`AuditPage::next`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
     /// At most so many; 1000 at most, 100 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+}
+
+/// `GET /v1/declarations/{sha256}` on the admin socket: a declaration that is or was in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclarationText {
+    /// Its hash.
+    pub sha256: Digest,
+    /// When it was last put in force.
+    pub since: Timestamp,
+    /// Whether it is the one in force now.
+    pub in_force: bool,
+    /// Its files, in their order.
+    pub files: Vec<DeclarationFile>,
+}
+
+/// A file of a declaration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclarationFile {
+    /// The path as the operator named it.
+    pub path: String,
+    /// The whole text.
+    pub text: String,
 }
 
 /// Filters of `GET /v1/ledger/consistency`.

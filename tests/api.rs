@@ -52,7 +52,7 @@ fn the_daemon_serves_that_very_document() {
 /// What each caller gets. 0: the handshake fails, so there is no answer at all.
 struct Row {
     route: &'static str,
-    /// What stands for `{name}`.
+    /// What stands for `{name}` and `{*path}`, or follows the path.
     name: &'static str,
     nobody: u16,
     host: u16,
@@ -68,7 +68,7 @@ const fn row(route: &'static str, name: &'static str, answers: [u16; 5]) -> Row 
 
 /// Each POST carries a certificate request; a host is pg0.iad1.psf.io.
 //                                                    nobody host leaf foreign operator
-const WHO_GETS_WHAT: [Row; 14] = [
+const WHO_GETS_WHAT: [Row; 18] = [
     row("GET /PSF_CA.pem", "", /*               */ [200, 200, 0, 0, 200]),
     row("GET /healthz", "", /*                  */ [200, 200, 0, 0, 200]),
     row("GET /readyz", "", /*                   */ [200, 200, 0, 0, 200]),
@@ -81,6 +81,10 @@ const WHO_GETS_WHAT: [Row; 14] = [
     row("POST /v1/certs/{name}", "lb.psf.io", /*    */ [401, 403, 0, 0, 404]),
     row("POST /v1/certs/{name}", "unknown.psf.io", /**/ [401, 403, 0, 0, 404]),
     row("GET /v1/audit", "", /*                 */ [401, 200, 0, 0, 200]),
+    row("GET /v1/declarations/{sha256}", "", /*   */ [404, 404, 0, 0, 200]),
+    row("GET /v1/ledger/checkpoint", "", /*     */ [401, 200, 0, 0, 200]),
+    row("GET /v1/ledger/consistency", "?old=1&new=2", [401, 200, 0, 0, 200]),
+    row("GET /v1/ledger/tile/{*path}", "0/000.p/2", [404, 404, 0, 0, 200]),
     row("GET /v1/hosts", "", /*                 */ [404, 404, 0, 0, 200]),
     row("POST /v1/tokens", "", /*               */ [404, 404, 0, 0, 400]),
 ];
@@ -102,11 +106,16 @@ fn every_caller_gets_what_the_table_says_on_every_route_and_the_document_knows_t
         stranger.identity(),
     ];
     let document = document();
+    let in_force = ask(&ca, &[], "/healthz").json()["declaration"]["sha256"].as_str().unwrap().to_owned();
     let body = format!("@{}", csr(host.dir(), &P256).display());
     for row in &WHO_GETS_WHAT {
         let (method, path) = row.route.split_once(' ').unwrap();
         let operation = &document["paths"][path][method.to_lowercase()];
-        let path = path.replace("{name}", row.name);
+        let path = if path.contains('{') || row.name.is_empty() {
+            path.replace("{name}", row.name).replace("{*path}", row.name).replace("{sha256}", &in_force)
+        } else {
+            path.to_owned() + row.name
+        };
         let post = ["--header", "Content-Type: application/pkcs10", "--data-binary", &body];
         let args = if method == "POST" { &post[..] } else { &[] };
         let with = |certificate: &Path| ask(&ca, &[&["--cert", certificate.to_str().unwrap()], args].concat(), &path);
@@ -185,14 +194,20 @@ fn a_host_reads_its_own_part_of_the_audit_and_an_operator_all_of_it() {
     let entries = |answer: Answer| {
         assert_eq!(answer.status, 200, "{answer:?}");
         let page = answer.json();
-        let names = page["entries"].as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned());
-        names.collect::<Vec<_>>()
+        let entries = page["entries"].as_array().unwrap().iter();
+        entries.filter_map(|entry| Some(entry["name"].as_str()?.to_owned())).collect::<Vec<_>>()
     };
     let own = ["postgresql.psf.io", "pg0.iad1.psf.io"];
     for path in ["/v1/audit", "/v1/audit?host=pg0.iad1.psf.io", "/v1/audit?limit=1000"] {
         assert_eq!(entries(ask_as(&ca, &pg, &[], path)), own, "{path}");
     }
     assert_eq!(ask_as(&ca, &pg, &[], "/v1/audit?host=lb0.iad1.psf.io").refusal(), (403, "not-an-operator".into()));
+    for event in ["declaration", "token_made", "host_enrolled"] {
+        let path = format!("/v1/audit?event={event}");
+        assert_eq!(ask_as(&ca, &pg, &[], &path).refusal(), (403, "not-an-operator".into()), "{event}");
+    }
+    let events = ask_as(&ca, &pg, &[], "/v1/audit").json();
+    assert!(events["entries"].as_array().unwrap().iter().all(|entry| entry["event"] == "certificate"), "{events}");
     // Not by name and not by serial either.
     assert!(entries(ask_as(&ca, &pg, &[], "/v1/audit?name=lb.psf.io")).is_empty());
     let of_lb = ask_admin(&ca, &[], "/v1/audit?name=lb.psf.io").json();
@@ -278,5 +293,8 @@ fn one_token_used_by_fifty_keys_at_once_enrols_one() {
     });
     assert_eq!(statuses.iter().filter(|&&status| status == 200).count(), 1, "{statuses:?}");
     assert!(statuses.iter().all(|status| matches!(status, 200 | 403)), "{statuses:?}");
-    assert_eq!(ca.ok(&["audit", "list", "--host", "pg0.iad1.psf.io", "--json"]).lines().count(), 1);
+    assert_eq!(
+        ca.ok(&["audit", "list", "--event", "certificate", "--host", "pg0.iad1.psf.io", "--json"]).lines().count(),
+        1
+    );
 }

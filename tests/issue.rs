@@ -167,7 +167,7 @@ fn keys_of_another_kind_and_weak_ones_are_refused() {
         assert_eq!(answer.refusal(), refused(400, "bad-key"), "{args:?}");
         assert!(answer.json()["detail"].as_str().unwrap().contains(why), "{args:?}: {answer:?}");
     }
-    assert_eq!(ca.ok(&["audit", "list", "--name", "rsa.psf.io"]), "No certificate matches.\n");
+    assert_eq!(ca.ok(&["audit", "list", "--name", "rsa.psf.io"]), "Nothing matches.\n");
 }
 
 #[test]

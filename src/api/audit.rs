@@ -1,20 +1,25 @@
-//! `GET /v1/audit`.
+//! `GET /v1/audit` and `GET /v1/declarations/{sha256}`.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 
 use super::Api;
-use super::caller::Auditor;
+use super::caller::{Auditor, Operator};
 use super::problem::Refusal;
 use crate::ca::certificate::certificate_pem;
 use crate::ca::signer::assemble;
-use crate::store::StoredCertificate;
-use crate::wire::{AuditEntry, AuditPage, AuditQuery, CertificateState};
+use crate::digest::Digest;
+use crate::ledger::{CertificateRecord, Event};
+use crate::store::{StoredBody, StoredEntry};
+use crate::wire::{
+    AuditCertificate, AuditEntry, AuditEvent, AuditPage, AuditQuery, CertificateState, DeclarationFile,
+    DeclarationText, EventKind,
+};
 
-/// Certificates, newest first: all of them for an operator, its own for a host.
+/// Entries, newest first: all of them for an operator, its own certificates for a host.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     auditor: Auditor,
@@ -23,25 +28,51 @@ pub(super) async fn list(
     let Query(mut query) = query.map_err(|error| Refusal::Malformed(error.body_text()))?;
     if let Auditor::Host(identity) = &auditor {
         let host = api.ca.admit(identity)?;
-        if query.host.as_ref().is_some_and(|asked| asked != host) {
+        let of_another = query.host.as_ref().is_some_and(|asked| asked != host);
+        if of_another || query.event.is_some_and(|event| event != EventKind::Certificate) {
             return Err(Refusal::NotAnOperator);
         }
         query.host = Some(host.clone());
+        query.event = Some(EventKind::Certificate);
     }
     let whole = query.serial.is_some();
-    let (page, next) = api.ca.store.certificates(query, api.ca.clock.now()).await?;
+    let (page, next) = api.ca.store.entries(query, api.ca.clock.now()).await?;
     let entries = page.into_iter().map(|stored| entry(&api, stored, whole)).collect();
     Ok(Json(AuditPage { entries, next }))
 }
 
-fn entry(api: &Api, stored: StoredCertificate, whole: bool) -> AuditEntry {
-    let StoredCertificate { index, recorded, record, leaf_hash, tbs, signature } = stored;
-    let state = if signature.is_some() { CertificateState::Issued } else { CertificateState::Recorded };
+/// A declaration that is or was in force, with its text.
+pub(super) async fn declaration(
+    State(api): State<Arc<Api>>,
+    _: Operator,
+    sha256: Result<Path<Digest>, PathRejection>,
+) -> Result<Json<DeclarationText>, Refusal> {
+    let Path(sha256) = sha256.map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let found = api.ca.store.declaration_by_hash(sha256).await?;
+    let (stored, in_force) = found.ok_or(Refusal::NoSuchDeclaration(sha256))?;
+    let files = stored.files.into_iter().map(|(path, text)| DeclarationFile { path, text }).collect();
+    Ok(Json(DeclarationText { sha256, since: stored.since, in_force, files }))
+}
+
+fn entry(api: &Api, stored: StoredEntry, whole: bool) -> AuditEntry {
+    let StoredEntry { index, time, event, leaf_hash, body } = stored;
+    let event = match event {
+        Event::Certificate(record) => AuditEvent::Certificate(Box::new(certificate(api, record, body, whole))),
+        Event::Declaration { sha256, names } => AuditEvent::Declaration { sha256, names },
+        Event::TokenMade { token, host, expires, replace, operator_uid } => {
+            AuditEvent::TokenMade { token, host, expires, replace, operator_uid }
+        }
+        Event::HostEnrolled { host, token, key_sha256 } => AuditEvent::HostEnrolled { host, token, key_sha256 },
+    };
+    AuditEntry { index, time, leaf_hash, event }
+}
+
+fn certificate(api: &Api, record: CertificateRecord, body: Option<StoredBody>, whole: bool) -> AuditCertificate {
+    let signed = body.and_then(|StoredBody { tbs, signature }| Some((tbs, signature?)));
+    let state = if signed.is_some() { CertificateState::Issued } else { CertificateState::Recorded };
     let key = api.ca.authorities.signing_key(record.kind);
-    let certificate = signature.filter(|_| whole).map(|signature| certificate_pem(&assemble(&tbs, &signature, key)));
-    AuditEntry {
-        index,
-        recorded,
+    let pem = signed.filter(|_| whole).map(|(tbs, signature)| certificate_pem(&assemble(&tbs, &signature, key)));
+    AuditCertificate {
         kind: record.kind,
         serial: record.serial,
         name: record.name,
@@ -52,7 +83,6 @@ fn entry(api: &Api, stored: StoredCertificate, whole: bool) -> AuditEntry {
         key_sha256: record.key_sha256,
         ca_made_key: record.ca_made_key,
         rule: record.rule,
-        leaf_hash,
-        certificate,
+        certificate: pem,
     }
 }

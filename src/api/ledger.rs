@@ -13,13 +13,15 @@ use super::Api;
 use super::caller::{Auditor, Operator};
 use super::problem::Refusal;
 use crate::ledger::tile::TilePath;
-use crate::wire::{Consistency, ConsistencyQuery};
+use crate::wire::{Consistency, ConsistencyQuery, LEDGER_KEY_HEADER};
 
 /// The newest checkpoint, as a signed note.
 pub(super) async fn checkpoint(State(api): State<Arc<Api>>, auditor: Auditor) -> Result<impl IntoResponse, Refusal> {
     admit(&api, &auditor)?;
     let note = api.ca.checkpoints.sign(api.ca.store.head());
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], note))
+    let key = api.ca.checkpoints.verifier().to_string();
+    let head = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    Ok((head, [(LEDGER_KEY_HEADER, key)], note))
 }
 
 /// The proof that one size of the ledger continues another.

@@ -84,6 +84,7 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/v1/certs", Listener::Network, get(certs::list)),
         route("POST", "/v1/certs/{name}", Listener::Network, post(certs::issue)),
         route("GET", "/v1/audit", Listener::Both, get(audit::list)),
+        route("GET", "/v1/declarations/{sha256}", Listener::Admin, get(audit::declaration)),
         route("GET", "/v1/ledger/checkpoint", Listener::Both, get(ledger::checkpoint)),
         route("GET", "/v1/ledger/consistency", Listener::Both, get(ledger::consistency)),
         route("GET", "/v1/ledger/tile/{*path}", Listener::Admin, get(ledger::tile)),

@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::decision::Decision;
+use crate::digest::Digest;
 use crate::issue::{IdentityError, IssueError};
 use crate::name::NameError;
 use crate::store::{RecordError, StoreError};
@@ -42,6 +43,8 @@ pub(super) enum Refusal {
     TooLarge,
     #[error("the ledger has {head} entries; nothing can be said of {size}, or of a larger size before a smaller one")]
     NoSuchSize { size: u64, head: u64 },
+    #[error("no declaration with hash {0} was ever in force here")]
+    NoSuchDeclaration(Digest),
     #[error("there is nothing at this path; GET /openapi.json says what there is")]
     NoSuchPath,
     #[error("this path does not take that method; GET /openapi.json says which it takes")]
@@ -104,6 +107,7 @@ impl Refusal {
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::NoSuchSize { .. } => (StatusCode::NOT_FOUND, "no-such-size", "The ledger never had this size"),
+            Self::NoSuchDeclaration(_) => (StatusCode::NOT_FOUND, "no-such-declaration", "Never in force"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "Nothing here"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "Not this way"),
             Self::TooSlow => UNAVAILABLE,

@@ -1,5 +1,6 @@
 //! A CA's own certificate, read once and checked for what the rest relies on.
 
+use ring::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, UnparsedPublicKey};
 use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
 
 use crate::clock::Timestamp;
@@ -120,6 +121,16 @@ impl CaCertificate {
     #[must_use]
     pub fn spki(&self) -> &[u8] {
         &self.spki
+    }
+
+    /// Whether `signature` over the to-be-signed bytes `tbs` is by this CA's key.
+    #[must_use]
+    pub fn has_signed(&self, tbs: &[u8], signature: &[u8]) -> bool {
+        let algorithm: &dyn ring::signature::VerificationAlgorithm = match self.key {
+            KeyKind::EcdsaP256 => &ECDSA_P256_SHA256_ASN1,
+            _ => &ECDSA_P384_SHA384_ASN1,
+        };
+        UnparsedPublicKey::new(algorithm, &self.public_key).verify(tbs, signature).is_ok()
     }
 
     /// The kind of its key.

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::name::{DnsName, HostName};
-use crate::serial::Serial;
+
+pub use audit::args::{Audit, AuditCheckpoint, AuditCommand, AuditExport, AuditList, AuditShow, AuditVerify, AuditWhy};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -48,7 +49,7 @@ pub enum Command {
     Serve(Serve),
     /// Make a one-time token with which HOST can enrol
     Token(Token),
-    /// List or show everything that was ever issued
+    /// List, explain, verify and export everything that the CA ever did
     Audit(Audit),
     /// Show what is in a PEM file and what is wrong with it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is broken or expired.")]
@@ -175,65 +176,6 @@ pub struct Token {
     /// Let the token replace the identity of a host that is enrolled already
     #[arg(long)]
     pub replace: bool,
-}
-
-/// `psfca audit`
-#[derive(Debug, Args)]
-pub struct Audit {
-    /// What to show
-    #[command(subcommand)]
-    pub command: AuditCommand,
-}
-
-/// `psfca audit …`
-#[derive(Debug, Subcommand)]
-pub enum AuditCommand {
-    /// List certificates, newest first
-    List(AuditList),
-    /// Show one certificate, and why it was issued
-    Show(AuditShow),
-}
-
-/// `psfca audit list`
-#[derive(Debug, Args)]
-pub struct AuditList {
-    /// The CA's configuration, and where its admin socket is
-    #[command(flatten)]
-    pub config: CaConfigFile,
-    /// Only certificates with this name
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Only certificates of this host
-    #[arg(long)]
-    pub host: Option<HostName>,
-    /// Recorded at or after: a time (2026-11-21T00:00:00Z) or an age (36h, 7d)
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Recorded before: a time or an age
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
-    /// Still valid, but not for longer than this (12h, 7d)
-    #[arg(long, value_name = "SPAN")]
-    pub expiring_within: Option<String>,
-    /// At most so many
-    #[arg(long, default_value_t = 100)]
-    pub limit: u32,
-    /// Print one JSON object per line
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `psfca audit show`
-#[derive(Debug, Args)]
-pub struct AuditShow {
-    /// The CA's configuration, and where its admin socket is
-    #[command(flatten)]
-    pub config: CaConfigFile,
-    /// The certificate's serial number, in hexadecimal
-    pub serial: Serial,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `psfca inspect`

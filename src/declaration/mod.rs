@@ -116,7 +116,7 @@ impl Declaration {
         if complete && !out.has_errors() && draft.services.is_empty() {
             out.push(nothing_declared(files));
         }
-        let declaration = Self(Arc::new(draft.finish(digest(files))));
+        let declaration = Self(Arc::new(draft.finish(digest(files.iter().map(|file| (file.path(), file.text()))))));
         out.finish(Some(declaration))
     }
 
@@ -162,12 +162,13 @@ impl Declaration {
     }
 }
 
-/// Lengths go before names and texts, so that no two sets of files give the same bytes.
-fn digest(files: &[SourceFile]) -> Digest {
+/// What [`Declaration::digest`] is for these files, each with its path and text. Lengths go before
+/// both, so that no two sets of files give the same bytes.
+pub fn digest<'f>(files: impl ExactSizeIterator<Item = (&'f str, &'f str)>) -> Digest {
     let length = |n: usize| (n as u64).to_be_bytes();
     let mut bytes = b"psfca declaration 1\0".to_vec();
     bytes.extend(length(files.len()));
-    for part in files.iter().flat_map(|file| [file.path(), file.text()]) {
+    for part in files.flat_map(|(path, text)| [path, text]) {
         bytes.extend(length(part.len()));
         bytes.extend(part.as_bytes());
     }

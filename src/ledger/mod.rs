@@ -5,6 +5,7 @@
 //! hashes what is stored. The index is the entry's position and not part of it.
 
 pub mod checkpoint;
+pub mod frontier;
 pub mod note;
 pub mod tile;
 pub mod tree;
@@ -16,6 +17,7 @@ use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
 use crate::name::HostName;
 use crate::serial::Serial;
+use crate::wire::EventKind;
 
 /// Most bytes of one entry.
 pub const MAX_ENTRY: usize = 65_535;
@@ -55,6 +57,29 @@ pub enum Event {
         /// SHA-256 of the public key that spent it.
         key_sha256: Digest,
     },
+}
+
+impl Event {
+    /// What it is about.
+    #[must_use]
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Certificate(_) => EventKind::Certificate,
+            Self::Declaration { .. } => EventKind::Declaration,
+            Self::TokenMade { .. } => EventKind::TokenMade,
+            Self::HostEnrolled { .. } => EventKind::HostEnrolled,
+        }
+    }
+
+    /// The host that it is about.
+    #[must_use]
+    pub const fn host(&self) -> Option<&HostName> {
+        match self {
+            Self::Certificate(record) => record.host.as_ref(),
+            Self::Declaration { .. } => None,
+            Self::TokenMade { host, .. } | Self::HostEnrolled { host, .. } => Some(host),
+        }
+    }
 }
 
 /// What is recorded of a certificate before it is signed.

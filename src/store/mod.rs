@@ -6,6 +6,8 @@
 //! change between the check and the append. After any error the connection is thrown away and the
 //! file is read again: what a failed fsync left behind is never guessed.
 
+mod copy;
+mod listing;
 mod read;
 mod schema;
 #[cfg(test)]
@@ -28,7 +30,8 @@ use crate::grant::CertificateKind;
 use crate::ledger::EntryError;
 use crate::name::HostName;
 
-pub use read::StoredCertificate;
+pub use copy::{Cell, Copied, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets};
+pub use listing::{StoredBody, StoredEntry};
 pub use tiles::Head;
 pub use verbs::{Condition, Draft, NewDeclaration, NewToken};
 

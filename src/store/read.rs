@@ -11,31 +11,7 @@ use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::ledger::tile::TilePath;
 use crate::ledger::tree::consistency_proof;
-use crate::ledger::{CertificateRecord, Entry, Event};
 use crate::name::HostName;
-use crate::wire::AuditQuery;
-
-/// Most certificates in one page.
-const MAX_PAGE: u32 = 1_000;
-/// Certificates in a page when nothing was said.
-const PAGE: u32 = 100;
-
-/// A certificate as the ledger has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredCertificate {
-    /// Index of its entry.
-    pub index: u64,
-    /// When it was recorded.
-    pub recorded: Timestamp,
-    /// What the entry says.
-    pub record: CertificateRecord,
-    /// The entry's leaf hash.
-    pub leaf_hash: Digest,
-    /// The recorded bytes.
-    pub tbs: Vec<u8>,
-    /// The signature, once it was stored.
-    pub signature: Option<Vec<u8>>,
-}
 
 /// A row of `token`.
 #[derive(Debug, Clone)]
@@ -76,29 +52,23 @@ impl Store {
     /// # Errors
     /// When the store fails or its row does not parse.
     pub async fn declaration(&self) -> Result<Option<StoredDeclaration>, StoreError> {
-        self.read(|connection| {
-            let row = connection
-                .query_row("SELECT sha256, since, files FROM declaration", [], |row| {
-                    Ok((digest(row, 0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
-                })
-                .optional()?;
-            let Some((sha256, since, files)) = row else { return Ok(None) };
-            let files = serde_json::from_str(&files).map_err(|error| StoreError::Damaged(error.to_string()))?;
-            Ok(Some(StoredDeclaration { sha256, since: Timestamp::from_unix(since), files }))
+        self.read(|connection| match declaration_in_force(connection)? {
+            Some(sha256) => declaration(connection, sha256),
+            None => Ok(None),
         })
         .await
     }
 
-    /// One page of certificates, newest first, and the cursor of the next page.
+    /// A declaration that is or was in force, and whether it is.
     ///
     /// # Errors
-    /// When the store fails or an entry does not parse.
-    pub async fn certificates(
-        &self,
-        query: AuditQuery,
-        now: Timestamp,
-    ) -> Result<(Vec<StoredCertificate>, Option<u64>), StoreError> {
-        self.read(move |connection| certificates(connection, &query, now)).await
+    /// When the store fails or its row does not parse.
+    pub async fn declaration_by_hash(&self, sha256: Digest) -> Result<Option<(StoredDeclaration, bool)>, StoreError> {
+        self.read(move |connection| {
+            let in_force = declaration_in_force(connection)? == Some(sha256);
+            Ok(declaration(connection, sha256)?.map(|found| (found, in_force)))
+        })
+        .await
     }
 
     /// The proof that the first `old` entries are the beginning of the first `new` ones; none where
@@ -123,80 +93,13 @@ impl Store {
     }
 
     /// Runs `query` on the reading connection, off the async threads.
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let reader = std::sync::Arc::clone(&self.reader);
         tokio::task::spawn_blocking(move || query(&lock(&reader))).await.map_err(|_| StoreError::Closed)?
     }
-}
-
-fn certificates(
-    connection: &Connection,
-    query: &AuditQuery,
-    now: Timestamp,
-) -> Result<(Vec<StoredCertificate>, Option<u64>), StoreError> {
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-    let mut conditions = vec!["certificate.idx < ?1"];
-    let mut values: Vec<rusqlite::types::Value> = vec![query.before.map_or(i64::MAX, clamp).into()];
-    let mut filter = |condition: &'static str, value: rusqlite::types::Value| {
-        conditions.push(condition);
-        values.push(value);
-    };
-    if let Some(name) = &query.name {
-        filter("certificate.name = ?", name.clone().into());
-    }
-    if let Some(host) = &query.host {
-        filter("certificate.host = ?", host.as_str().to_owned().into());
-    }
-    if let Some(since) = query.since {
-        filter("certificate.recorded >= ?", since.unix().into());
-    }
-    if let Some(until) = query.until {
-        filter("certificate.recorded < ?", until.unix().into());
-    }
-    if let Some(end) = query.expiring_before {
-        filter("certificate.not_after >= ?", now.unix().into());
-        filter("certificate.not_after < ?", end.unix().into());
-    }
-    if let Some(serial) = &query.serial {
-        filter("certificate.serial = ?", serial.octets().to_vec().into());
-    }
-    // One row more than the page tells whether there is a next page.
-    values.push(i64::from(limit + 1).into());
-    let sql = format!(
-        "SELECT entry.idx, entry.bytes, entry.leaf_hash, certificate.tbs, certificate.signature
-         FROM certificate JOIN entry ON entry.idx = certificate.idx
-         WHERE {} ORDER BY certificate.idx DESC LIMIT ?",
-        conditions.join(" AND ")
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-    let mut page = Vec::new();
-    while let Some(row) = rows.next()? {
-        page.push(stored_certificate(row)?);
-    }
-    let more = page.len() > limit as usize;
-    page.truncate(limit as usize);
-    let next = if more { page.last().map(|last| last.index) } else { None };
-    Ok((page, next))
-}
-
-fn stored_certificate(row: &Row<'_>) -> Result<StoredCertificate, StoreError> {
-    let index: u64 = row.get(0)?;
-    let entry = Entry::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
-    let Event::Certificate(record) = entry.event else {
-        return Err(StoreError::Damaged(format!("entry {index} is not that of a certificate")));
-    };
-    Ok(StoredCertificate {
-        index,
-        recorded: entry.time,
-        record,
-        leaf_hash: digest(row, 2)?,
-        tbs: row.get(3)?,
-        signature: row.get(4)?,
-    })
 }
 
 /// The enrolled hosts.
@@ -236,7 +139,20 @@ pub(super) fn token(connection: &Connection, hash: Digest) -> Result<Option<Toke
 }
 
 pub(super) fn declaration_in_force(connection: &Connection) -> Result<Option<Digest>, StoreError> {
-    Ok(connection.prepare_cached("SELECT sha256 FROM declaration")?.query_row([], |row| digest(row, 0)).optional()?)
+    Ok(connection
+        .prepare_cached("SELECT sha256 FROM declaration ORDER BY idx DESC LIMIT 1")?
+        .query_row([], |row| digest(row, 0))
+        .optional()?)
+}
+
+fn declaration(connection: &Connection, sha256: Digest) -> Result<Option<StoredDeclaration>, StoreError> {
+    let row = connection
+        .prepare_cached("SELECT since, files FROM declaration WHERE sha256 = ?1")?
+        .query_row(params![sha256.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+        .optional()?;
+    let Some((since, files)) = row else { return Ok(None) };
+    let files = serde_json::from_str(&files).map_err(|error| StoreError::Damaged(error.to_string()))?;
+    Ok(Some(StoredDeclaration { sha256, since: Timestamp::from_unix(since), files }))
 }
 
 fn host_row(row: &Row<'_>) -> rusqlite::Result<Host> {
@@ -254,8 +170,4 @@ pub(super) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
 
 fn conversion(column: usize, of: Type, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, of, Box::new(error))
-}
-
-fn clamp(index: u64) -> i64 {
-    i64::try_from(index).unwrap_or(i64::MAX)
 }

@@ -14,7 +14,7 @@ const VERSION: i64 = 1;
 const APPLICATION: i64 = 0x7073_6663;
 
 /// `entry` is the ledger; every other table is a projection of it or lies beside it.
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
 CREATE TABLE entry (
     idx       INTEGER PRIMARY KEY,
     bytes     BLOB NOT NULL,
@@ -29,39 +29,62 @@ CREATE TABLE tile_hash (
     PRIMARY KEY (level, idx)
 ) STRICT, WITHOUT ROWID;
 
--- What a certificate entry's bytes stand for. The signature comes after the entry, or never.
+-- The range of the times in each whole tile of 256 entries: where a listing by time has to look.
+CREATE TABLE tile_time (
+    idx      INTEGER PRIMARY KEY,
+    earliest INTEGER NOT NULL,
+    latest   INTEGER NOT NULL
+) STRICT;
+
+-- What a certificate entry's bytes stand for. The signature comes after the entry, or never. Every
+-- index ends in the row's number, which is idx, so each of them gives a filtered listing in order.
 CREATE TABLE certificate (
     idx       INTEGER PRIMARY KEY REFERENCES entry (idx),
-    serial    BLOB NOT NULL UNIQUE,
+    serial    BLOB NOT NULL,
     name      TEXT NOT NULL,
     host      TEXT,
+    role      TEXT,
     recorded  INTEGER NOT NULL,
     not_after INTEGER NOT NULL,
     tbs       BLOB NOT NULL,
     signature BLOB
 ) STRICT;
-CREATE INDEX certificate_by_name ON certificate (name, idx);
-CREATE INDEX certificate_by_host ON certificate (host, idx);
-CREATE INDEX certificate_by_end ON certificate (not_after, idx);
+CREATE UNIQUE INDEX certificate_by_serial ON certificate (serial);
+CREATE INDEX certificate_by_name ON certificate (name);
+CREATE INDEX certificate_by_host ON certificate (host) WHERE host IS NOT NULL;
+CREATE INDEX certificate_by_role ON certificate (role) WHERE role IS NOT NULL;
+CREATE INDEX certificate_by_end ON certificate (not_after);
+CREATE INDEX certificate_unreleased ON certificate (idx) WHERE signature IS NULL;
+
+-- Every entry that is not a certificate's.
+CREATE TABLE event (
+    idx      INTEGER PRIMARY KEY REFERENCES entry (idx),
+    event    TEXT NOT NULL,
+    host     TEXT,
+    recorded INTEGER NOT NULL
+) STRICT;
+CREATE INDEX event_by_kind ON event (event);
+CREATE INDEX event_by_host ON event (host) WHERE host IS NOT NULL;
 
 CREATE TABLE host (
-    name     TEXT PRIMARY KEY,
+    name     TEXT NOT NULL PRIMARY KEY,
     enabled  INTEGER NOT NULL,
     enrolled INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE token (
-    hash     BLOB PRIMARY KEY,
+    hash     BLOB NOT NULL PRIMARY KEY,
     host     TEXT NOT NULL,
     expires  INTEGER NOT NULL,
     replaces INTEGER NOT NULL,
     spent_by BLOB
 ) STRICT;
 
--- One row: the declaration in force, whole, so that a restart never depends on the files.
+-- Every declaration that ever was in force, whole, so that neither a restart nor an audit depends on
+-- the files. `idx` is the entry that put it in force last; the one with the highest is in force.
 CREATE TABLE declaration (
-    one    INTEGER PRIMARY KEY CHECK (one = 1),
-    sha256 BLOB NOT NULL,
+    sha256 BLOB NOT NULL PRIMARY KEY,
+    idx    INTEGER NOT NULL UNIQUE REFERENCES entry (idx),
     since  INTEGER NOT NULL,
     files  TEXT NOT NULL
 ) STRICT;
@@ -97,6 +120,14 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
 /// Opens the file for the writer and checks that it is ours to read, before anything changes it.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path)?;
+    check_ours(&connection, path)?;
+    prepare(&connection)?;
+    empty_log(&connection)?;
+    Ok(connection)
+}
+
+/// Refuses a file that is no ledger, or one of another version.
+pub(super) fn check_ours(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let foreign = || StoreError::Damaged(format!("{} is not a psfca ledger", path.display()));
     match pragma("application_id") {
@@ -110,9 +141,22 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         found if found > VERSION => return Err(StoreError::Newer { found, known: VERSION }),
         _ => return Err(foreign()),
     }
-    prepare(&connection)?;
-    empty_log(&connection)?;
-    Ok(connection)
+    Ok(())
+}
+
+/// The definitions of everything in the file.
+pub(super) fn described(connection: &Connection) -> Result<Vec<[Option<String>; 4]>, StoreError> {
+    let mut statement =
+        connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")?;
+    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What [`described`] says of a file that this version made.
+pub(super) fn expected() -> Result<Vec<[Option<String>; 4]>, StoreError> {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(TABLES)?;
+    described(&connection)
 }
 
 /// Opens the file for listings.

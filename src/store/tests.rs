@@ -116,9 +116,9 @@ fn declaration(sha256: Digest) -> NewDeclaration {
 
 /// The indices of a whole listing.
 async fn listed(store: &Store, query: AuditQuery) -> Vec<u64> {
-    let (page, next) = store.certificates(query, NOW).await.unwrap();
+    let (page, next) = store.entries(query, NOW).await.unwrap();
     assert_eq!(next, None);
-    page.iter().map(|certificate| certificate.index).collect()
+    page.iter().map(|entry| entry.index).collect()
 }
 
 mod files;

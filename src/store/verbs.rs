@@ -6,14 +6,14 @@ use std::sync::Arc;
 use rusqlite::{Transaction, params};
 use tokio::sync::oneshot::Sender;
 
-use super::read;
 use super::tiles::{Edge, Head, StoredNodes};
 use super::{Host, Projection, RecordError, Recorded, StoreError};
+use super::{listing, read};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::ledger::tree::inclusion_proof;
 use crate::ledger::{CertificateRecord, EncodedEntry, Entry, EntryError, Event};
-use crate::name::HostName;
+use crate::name::{HostName, RoleName};
 
 /// A piece of work inside a batch.
 pub(super) trait Verb: Send {
@@ -30,7 +30,12 @@ pub(super) trait Verb: Send {
 }
 
 /// Appends an entry to the ledger; the only place that hands out indices.
-fn append(transaction: &Transaction<'_>, edge: &mut Edge, entry: &EncodedEntry) -> Result<u64, StoreError> {
+fn append(
+    transaction: &Transaction<'_>,
+    edge: &mut Edge,
+    entry: &EncodedEntry,
+    at: Timestamp,
+) -> Result<u64, StoreError> {
     let index = edge.size();
     transaction.prepare_cached("INSERT INTO entry (idx, bytes, leaf_hash) VALUES (?1, ?2, ?3)")?.execute(params![
         index,
@@ -38,6 +43,22 @@ fn append(transaction: &Transaction<'_>, edge: &mut Edge, entry: &EncodedEntry) 
         entry.leaf_hash().as_bytes()
     ])?;
     edge.push(transaction, entry.leaf_hash())?;
+    listing::note_time(transaction, index, at)?;
+    Ok(index)
+}
+
+/// Appends an entry that is not a certificate's, and what the listing needs of it.
+fn append_event(
+    transaction: &Transaction<'_>,
+    edge: &mut Edge,
+    at: Timestamp,
+    event: Event,
+) -> Result<u64, StoreError> {
+    let (kind, host) = (event.kind(), event.host().cloned());
+    let index = append(transaction, edge, &Entry::new(at, event).encode()?, at)?;
+    transaction
+        .prepare_cached("INSERT INTO event (idx, event, host, recorded) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![index, kind.as_str(), host.as_ref().map(HostName::as_str), at.unix()])?;
     Ok(index)
 }
 
@@ -135,7 +156,7 @@ impl Record {
                 return Err(RecordError::AlreadyEnrolled(row.host));
             }
             let event = Event::HostEnrolled { host: row.host.clone(), token, key_sha256: key };
-            append(transaction, edge, &Entry::new(at, event).encode().map_err(StoreError::from)?)?;
+            append_event(transaction, edge, at, event)?;
             let host = Host { name: row.host, enabled: true, enrolled: at };
             spend(transaction, token, key, &host).map_err(StoreError::from)?;
             self.enrolled = Some(host);
@@ -172,18 +193,19 @@ impl Verb for Record {
                 return Ok(());
             }
         }
-        let index = append(transaction, edge, &self.draft.entry)?;
+        let index = append(transaction, edge, &self.draft.entry, self.draft.at)?;
         let record = &self.draft.record;
         transaction
             .prepare_cached(
-                "INSERT INTO certificate (idx, serial, name, host, recorded, not_after, tbs)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO certificate (idx, serial, name, host, role, recorded, not_after, tbs)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute(params![
                 index,
                 record.serial.octets(),
                 record.name,
                 record.host.as_ref().map(HostName::as_str),
+                record.rule.role().map(RoleName::as_str),
                 self.draft.at.unix(),
                 record.not_after.unix(),
                 &*self.draft.tbs,
@@ -265,7 +287,7 @@ impl Verb for MakeToken {
             replace: token.replaces,
             operator_uid: token.operator_uid,
         };
-        append(transaction, edge, &Entry::new(token.at, event).encode()?)?;
+        append_event(transaction, edge, token.at, event)?;
         transaction
             .prepare_cached("INSERT INTO token (hash, host, expires, replaces) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![token.hash.as_bytes(), token.host.as_str(), token.expires.unix(), token.replaces])?;
@@ -313,12 +335,12 @@ impl Verb for PutInForce {
             return Ok(());
         }
         let event = Event::Declaration { sha256: declaration.sha256, names: declaration.names };
-        append(transaction, edge, &Entry::new(declaration.at, event).encode()?)?;
+        let index = append_event(transaction, edge, declaration.at, event)?;
         let files =
             serde_json::to_string(&declaration.files).map_err(|error| StoreError::Unavailable(error.to_string()))?;
         transaction
-            .prepare_cached("INSERT OR REPLACE INTO declaration (one, sha256, since, files) VALUES (1, ?1, ?2, ?3)")?
-            .execute(params![declaration.sha256.as_bytes(), declaration.at.unix(), files])?;
+            .prepare_cached("INSERT OR REPLACE INTO declaration (sha256, idx, since, files) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![declaration.sha256.as_bytes(), index, declaration.at.unix(), files])?;
         Ok(())
     }
 

@@ -24,7 +24,7 @@ pub fn entries(ca: &Ca) -> Vec<Value> {
 /// Serial → state (`recorded` or `issued`) of every certificate, as the operator is shown them.
 pub fn listing(ca: &Ca) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let listing = ca.ok(&["audit", "list", "--json", "--limit", "1000000"]);
+    let listing = ca.ok(&["audit", "list", "--json", "--event", "certificate", "--limit", "1000000"]);
     let entries = listing.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     entries.map(|entry| (text(&entry["serial"]), text(&entry["state"]))).collect()
 }

@@ -14,16 +14,15 @@ async fn what_was_recorded_is_there_after_reopening_with_signatures_beside_their
 
     let store = ledger.open();
     assert_eq!(store.head().size, 2);
-    let (page, _) = store.certificates(AuditQuery::default(), NOW).await.unwrap();
+    let (page, _) = store.entries(AuditQuery::default(), NOW).await.unwrap();
     for (stored, (number, signature)) in page.iter().zip([(1, None), (0, Some(b"signature".to_vec()))]) {
         let entry = Entry::new(NOW, Event::Certificate(record(number))).encode().unwrap();
-        let expected = StoredCertificate {
+        let expected = StoredEntry {
             index: number.into(),
-            recorded: NOW,
-            record: record(number),
+            time: NOW,
+            event: Event::Certificate(record(number)),
             leaf_hash: entry.leaf_hash(),
-            tbs: tbs(number),
-            signature,
+            body: Some(StoredBody { tbs: tbs(number), signature }),
         };
         assert_eq!(*stored, expected);
         let bytes: Vec<u8> =
@@ -160,6 +159,9 @@ async fn r1_indices_are_dense_and_everyone_gets_their_own_under_many_concurrent_
     store.close();
     assert_eq!(ledger.entries().len(), 500);
     let query = AuditQuery { limit: Some(1_000), ..AuditQuery::default() };
-    let (page, _) = store.certificates(query, NOW).await.unwrap();
-    assert!(page.iter().all(|stored| stored.signature.as_ref() == Some(&stored.tbs)), "a signature beside another");
+    let (page, _) = store.entries(query, NOW).await.unwrap();
+    assert!(
+        page.iter().flat_map(|stored| &stored.body).all(|body| body.signature.as_ref() == Some(&body.tbs)),
+        "a signature beside another"
+    );
 }

@@ -1,6 +1,21 @@
-//! What `certificates` selects, and in which order.
+//! What `entries` selects, and in which order.
+
+use crate::grant::Place;
+use crate::name::RoleName;
+use crate::wire::{CertificateState, EventKind};
 
 use super::*;
+
+fn by_role(role: &str) -> Rule {
+    let place = |line| Place { file: "tls.yaml".into(), line };
+    Rule::Declaration {
+        declaration: DECLARATION,
+        listed: place(1),
+        role: RoleName::parse(role).unwrap(),
+        defined: place(2),
+        pattern: "*".into(),
+    }
+}
 
 /// Six certificates; number N differs from the others in the way that its comment says.
 async fn six(ledger: &Ledger) -> Store {
@@ -19,9 +34,17 @@ async fn six(ledger: &Ledger) -> Store {
         if number == 0 {
             record.not_after = at(1_000); // soon
         }
+        record.rule = by_role("postgresql");
+        if number == 5 {
+            record.rule = by_role("loadbalancer");
+        }
         let draft = Draft::new(recorded, record, tbs(number).into(), Condition::Always).unwrap();
-        let _ = store.record(draft).await.unwrap();
+        let recorded = store.record(draft).await.unwrap();
+        if number != 2 {
+            store.release(&recorded, b"signature".to_vec()); // number 2 was lost on the way
+        }
     }
+    store.probe().await.unwrap();
     store
 }
 
@@ -38,9 +61,24 @@ async fn every_filter_selects_what_it_says_and_all_that_are_given_hold() {
         ("since, inclusive", AuditQuery { since: Some(at(4)), ..all() }, vec![5, 4]),
         ("until, exclusive", AuditQuery { until: Some(at(2)), ..all() }, vec![1, 0]),
         ("expiring and not over", AuditQuery { expiring_before: Some(at(1_001)), ..all() }, vec![0]),
+        (
+            "expiring, what ends first first",
+            AuditQuery { expiring_before: Some(at(90_000)), ..all() },
+            vec![0, 1, 2, 3, 5],
+        ),
+        (
+            "expiring, after a page",
+            AuditQuery { expiring_before: Some(at(90_000)), before: Some(1), ..all() },
+            vec![2, 3, 5],
+        ),
         ("expiring, exclusive", AuditQuery { expiring_before: Some(at(1_000)), ..all() }, vec![]),
         ("a serial", AuditQuery { serial: Some(record(3).serial), ..all() }, vec![3]),
         ("an unknown serial", AuditQuery { serial: Some(record(99).serial), ..all() }, vec![]),
+        ("a role", AuditQuery { role: Some(RoleName::parse("loadbalancer").unwrap()), ..all() }, vec![5]),
+        ("unreleased", AuditQuery { state: Some(CertificateState::Recorded), ..all() }, vec![2]),
+        ("released", AuditQuery { state: Some(CertificateState::Issued), ..all() }, vec![5, 4, 3, 1, 0]),
+        ("a kind", AuditQuery { event: Some(EventKind::Certificate), ..all() }, vec![5, 4, 3, 2, 1, 0]),
+        ("another kind", AuditQuery { event: Some(EventKind::TokenMade), ..all() }, vec![]),
         ("before", AuditQuery { before: Some(2), ..all() }, vec![1, 0]),
         ("before the first", AuditQuery { before: Some(0), ..all() }, vec![]),
         ("before beyond any", AuditQuery { before: Some(u64::MAX), since: Some(at(5)), ..all() }, vec![5]),
@@ -54,7 +92,10 @@ async fn every_filter_selects_what_it_says_and_all_that_are_given_hold() {
                 until: Some(at(1)),
                 expiring_before: Some(at(86_401)),
                 serial: Some(record(0).serial),
-                before: Some(6),
+                event: Some(EventKind::Certificate),
+                role: Some(RoleName::parse("postgresql").unwrap()),
+                state: Some(CertificateState::Issued),
+                before: None,
                 limit: Some(1),
             },
             vec![0],
@@ -71,7 +112,7 @@ async fn pages_go_from_new_to_old_and_do_not_shift_while_the_ledger_grows() {
     let store = six(&ledger).await;
     let (mut query, mut seen) = (AuditQuery { limit: Some(2), ..AuditQuery::default() }, Vec::new());
     for page in 1.. {
-        let (certificates, next) = store.certificates(query.clone(), NOW).await.unwrap();
+        let (certificates, next) = store.entries(query.clone(), NOW).await.unwrap();
         seen.extend(certificates.iter().map(|certificate| certificate.index));
         query.before = next;
         // What comes meanwhile belongs before the first page and moves nothing.
@@ -93,10 +134,81 @@ async fn a_page_has_at_least_one_row_and_a_hundred_when_nothing_is_said() {
     }
     let page = async |limit| {
         let query = AuditQuery { limit, ..AuditQuery::default() };
-        let (page, next) = store.certificates(query, NOW).await.unwrap();
+        let (page, next) = store.entries(query, NOW).await.unwrap();
         (page.len(), next)
     };
     assert_eq!(page(None).await, (100, Some(1)));
     assert_eq!(page(Some(0)).await, (1, Some(100)));
     assert_eq!(page(Some(u32::MAX)).await, (101, None));
+}
+
+#[tokio::test]
+async fn certificates_and_other_events_come_in_the_order_of_the_ledger() {
+    let ledger = Ledger::new();
+    let store = ledger.with_host().await;
+    let _ = store.record(draft(7, Condition::Always)).await.unwrap();
+    let all = AuditQuery::default;
+    let (page, _) = store.entries(all(), NOW).await.unwrap();
+    let kinds: Vec<_> = page.iter().map(|entry| (entry.index, entry.event.kind())).collect();
+    let expected = [
+        (4, EventKind::Certificate),
+        (3, EventKind::Declaration),
+        (2, EventKind::Certificate),
+        (1, EventKind::HostEnrolled),
+        (0, EventKind::TokenMade),
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!(page.iter().map(|entry| entry.event.clone()).rev().collect::<Vec<_>>(), {
+        ledger.entries().into_iter().map(|entry| entry.event).collect::<Vec<_>>()
+    });
+    let cases = [
+        ("the host", AuditQuery { host: Some(pg0()), ..all() }, vec![4, 2, 1, 0]),
+        ("its token", AuditQuery { host: Some(pg0()), event: Some(EventKind::TokenMade), ..all() }, vec![0]),
+        ("declarations", AuditQuery { event: Some(EventKind::Declaration), ..all() }, vec![3]),
+        (
+            "a certificate's filter",
+            AuditQuery { event: Some(EventKind::Declaration), name: Some("a".into()), ..all() },
+            vec![],
+        ),
+        ("a time", AuditQuery { since: Some(NOW), until: Some(at(1)), ..all() }, vec![4, 3, 2, 1, 0]),
+        ("before", AuditQuery { before: Some(2), ..all() }, vec![1, 0]),
+    ];
+    for (what, query, expected) in cases {
+        assert_eq!(listed(&store, query).await, expected, "{what}");
+    }
+    let (page, next) = store.entries(AuditQuery { limit: Some(2), ..all() }, NOW).await.unwrap();
+    assert_eq!((page.len(), next), (2, Some(3)));
+}
+
+#[tokio::test]
+async fn a_time_range_finds_everything_also_where_clocks_went_back() {
+    let ledger = Ledger::new();
+    let store = ledger.open();
+    let mut times = Vec::new();
+    // Four tiles and a bit; one clock an hour ahead for a while, one back, others overtaking each other.
+    for number in 0..1_100u32 {
+        let ahead = if (300..420).contains(&number) { 3_600 } else { 0 };
+        let back = if (700..710).contains(&number) { 650 } else { 0 };
+        times.push(i64::from(number ^ 3) + ahead - back);
+    }
+    let drafts = times
+        .iter()
+        .zip(0..)
+        .map(|(&time, number)| Draft::new(at(time), record(number), tbs(number).into(), Condition::Always).unwrap());
+    for draft in drafts {
+        let _ = store.record(draft).await.unwrap();
+    }
+    for (since, until) in
+        [(0, 20), (40, 70), (255, 257), (500, 760), (1_050, 1_200), (3_900, 4_000), (9_000, 9_999), (90, 90)]
+    {
+        let expected = times
+            .iter()
+            .zip(0u64..)
+            .filter(|(time, _)| (since..until).contains(*time))
+            .map(|(_, index)| index)
+            .collect::<Vec<_>>();
+        let query =
+            AuditQuery { since: Some(at(since)), until: Some(at(until)), limit: Some(1_000), ..AuditQuery::default() };
+        assert_eq!(listed(&store, query).await, expected.into_iter().rev().collect::<Vec<_>>(), "{since} to {until}");
+    }
 }

@@ -1,0 +1,200 @@
+//! The words of `psfca audit`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::cli::CaConfigFile;
+use crate::ledger::note::NoteVerifier;
+use crate::name::{HostName, RoleName};
+use crate::serial::Serial;
+use crate::wire::{CertificateState, EventKind};
+
+/// `psfca audit`
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// What to do
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+/// `psfca audit …`
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List what the CA did, newest first
+    List(AuditList),
+    /// Show one certificate, and why it was issued
+    Show(AuditShow),
+    /// Show which line of which declaration allowed a certificate
+    Why(AuditWhy),
+    /// Print the newest signed checkpoint of the ledger
+    Checkpoint(AuditCheckpoint),
+    /// Check a ledger whole, offline and without changing it
+    Verify(AuditVerify),
+    /// Write the ledger as tiles (C2SP tlog-tiles) that others can verify without psfca
+    Export(AuditExport),
+}
+
+/// Words for `--event`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum EventWord {
+    /// A certificate was recorded
+    Certificate,
+    /// A declaration was put in force
+    Declaration,
+    /// An operator made a token
+    TokenMade,
+    /// A host spent a token
+    HostEnrolled,
+}
+
+impl From<EventWord> for EventKind {
+    fn from(word: EventWord) -> Self {
+        match word {
+            EventWord::Certificate => Self::Certificate,
+            EventWord::Declaration => Self::Declaration,
+            EventWord::TokenMade => Self::TokenMade,
+            EventWord::HostEnrolled => Self::HostEnrolled,
+        }
+    }
+}
+
+/// Words for `--state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StateWord {
+    /// Recorded, and no signature stored: it may or may not have left the CA
+    Recorded,
+    /// Recorded and signed
+    Issued,
+}
+
+impl From<StateWord> for CertificateState {
+    fn from(word: StateWord) -> Self {
+        match word {
+            StateWord::Recorded => Self::Recorded,
+            StateWord::Issued => Self::Issued,
+        }
+    }
+}
+
+/// `psfca audit list`
+#[derive(Debug, Args)]
+pub struct AuditList {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// Only entries of this kind
+    #[arg(long, value_enum)]
+    pub event: Option<EventWord>,
+    /// Only certificates with this name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Only what is about this host
+    #[arg(long)]
+    pub host: Option<HostName>,
+    /// Only certificates that this role allowed
+    #[arg(long)]
+    pub role: Option<RoleName>,
+    /// Only the certificate with this serial number, in hexadecimal
+    #[arg(long)]
+    pub serial: Option<Serial>,
+    /// Only certificates in this state
+    #[arg(long, value_enum)]
+    pub state: Option<StateWord>,
+    /// Recorded at or after: a time (2026-11-21T00:00:00Z) or an age (36h, 7d)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Recorded before: a time or an age
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only certificates still valid, but not for longer than this (12h, 7d); what ends first comes first
+    #[arg(long, value_name = "SPAN")]
+    pub expiring_within: Option<String>,
+    /// Go on after the entry with this index, the last of the page before
+    #[arg(long, value_name = "INDEX")]
+    pub before: Option<u64>,
+    /// At most so many
+    #[arg(long, default_value_t = 100)]
+    pub limit: u32,
+    /// Print one JSON object per line
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Print comma-separated values (RFC 4180) with a header
+    #[arg(long)]
+    pub csv: bool,
+}
+
+/// `psfca audit show`
+#[derive(Debug, Args)]
+pub struct AuditShow {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// The certificate's serial number, in hexadecimal
+    pub serial: Serial,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psfca audit why`
+#[derive(Debug, Args)]
+pub struct AuditWhy {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// The certificate's serial number, in hexadecimal
+    pub serial: Serial,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psfca audit checkpoint`
+#[derive(Debug, Args)]
+pub struct AuditCheckpoint {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// Print the key that verifies checkpoints (NAME+HASH+KEY) instead
+    #[arg(long)]
+    pub key: bool,
+}
+
+/// `psfca audit verify`
+#[derive(Debug, Args)]
+pub struct AuditVerify {
+    /// A ledger's file, or the state directory it lies in
+    #[arg(value_name = "FILE", required_unless_present = "state", conflicts_with = "state")]
+    pub file: Option<PathBuf>,
+    /// The state directory
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// A signed checkpoint that this ledger must continue; - reads it from standard input
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// The key that signed the checkpoint, NAME+HASH+KEY (otherwise: that of the state directory)
+    #[arg(long, value_name = "VERIFIER", requires = "against", value_parser = NoteVerifier::parse)]
+    pub key: Option<NoteVerifier>,
+    /// Leave out the certificates' signatures, which take most of the time
+    #[arg(long)]
+    pub without_signatures: bool,
+    /// Print one JSON object per line: each difference, then the summary
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psfca audit export`
+#[derive(Debug, Args)]
+pub struct AuditExport {
+    /// The CA's configuration: its admin socket, and the ledger's name
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// Where the tiles go; an earlier export there is continued
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Read this state directory instead of asking the daemon
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}

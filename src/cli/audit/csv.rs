@@ -1,0 +1,114 @@
+//! `psfca audit list --csv` (RFC 4180, with plain line feeds).
+
+use std::io::{self, Write};
+
+use crate::wire::{AuditEntry, AuditEvent, EventKind};
+
+/// The columns; what an event does not have stays empty.
+const HEADER: [&str; 17] = [
+    "index",
+    "time",
+    "event",
+    "leaf_hash",
+    "kind",
+    "serial",
+    "name",
+    "host",
+    "role",
+    "not_before",
+    "not_after",
+    "state",
+    "key_sha256",
+    "ca_made_key",
+    "declaration",
+    "token",
+    "operator_uid",
+];
+
+/// A header and one line for each entry.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_csv(entries: &[AuditEntry]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", HEADER.join(","))?;
+    for entry in entries {
+        write_line(&mut out, &fields(entry))?;
+    }
+    Ok(())
+}
+
+fn fields(entry: &AuditEntry) -> [String; 17] {
+    let mut row = [const { String::new() }; 17];
+    let mut set = |column: &str, value: String| {
+        if let Some(at) = HEADER.iter().position(|name| *name == column) {
+            row[at] = value;
+        }
+    };
+    set("index", entry.index.to_string());
+    set("time", entry.time.to_string());
+    set("leaf_hash", entry.leaf_hash.to_string());
+    let kind = match &entry.event {
+        AuditEvent::Certificate(certificate) => {
+            set("kind", certificate.kind.as_str().to_owned());
+            set("serial", certificate.serial.to_string());
+            set("name", certificate.name.clone());
+            set("host", certificate.host.as_ref().map(ToString::to_string).unwrap_or_default());
+            set("role", certificate.rule.role().map(ToString::to_string).unwrap_or_default());
+            set("not_before", certificate.not_before.to_string());
+            set("not_after", certificate.not_after.to_string());
+            set("state", certificate.state.as_str().to_owned());
+            set("key_sha256", certificate.key_sha256.to_string());
+            set("ca_made_key", certificate.ca_made_key.to_string());
+            match &certificate.rule {
+                crate::grant::Rule::Declaration { declaration, .. } => set("declaration", declaration.to_string()),
+                crate::grant::Rule::Token { token } => set("token", token.to_string()),
+                _ => {}
+            }
+            EventKind::Certificate
+        }
+        AuditEvent::Declaration { sha256, names: _ } => {
+            set("declaration", sha256.to_string());
+            EventKind::Declaration
+        }
+        AuditEvent::TokenMade { token, host, expires, replace: _, operator_uid } => {
+            set("token", token.to_string());
+            set("host", host.to_string());
+            set("not_after", expires.to_string());
+            set("operator_uid", operator_uid.to_string());
+            EventKind::TokenMade
+        }
+        AuditEvent::HostEnrolled { host, token, key_sha256 } => {
+            set("host", host.to_string());
+            set("token", token.to_string());
+            set("key_sha256", key_sha256.to_string());
+            EventKind::HostEnrolled
+        }
+    };
+    set("event", kind.as_str().to_owned());
+    row
+}
+
+fn write_line(out: &mut impl Write, fields: &[String]) -> io::Result<()> {
+    for (at, field) in fields.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        if field.contains([',', '"', '\n', '\r']) {
+            write!(out, "{comma}\"{}\"", field.replace('"', "\"\""))?;
+        } else {
+            write!(out, "{comma}{field}")?;
+        }
+    }
+    writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_break_a_line_is_quoted() {
+        let mut out = Vec::new();
+        write_line(&mut out, &["a".to_owned(), "b,c".to_owned(), "say \"d\"".to_owned(), String::new()]).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "a,\"b,c\",\"say \"\"d\"\"\",\n");
+    }
+}

@@ -1,0 +1,132 @@
+//! What `psfca audit` says.
+
+pub mod args;
+pub mod csv;
+pub mod verification;
+pub mod why;
+
+use std::io::{self, Write};
+
+use super::table::align;
+use crate::clock::Timestamp;
+use crate::grant::Rule;
+use crate::wire::{AuditCertificate, AuditEntry, AuditEvent, CertificateState, EventKind};
+
+/// What stands where there is nothing.
+const NOTHING: &str = "-";
+
+/// One JSON object per line.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_json(entries: &[AuditEntry]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for entry in entries {
+        serde_json::to_writer(&mut out, entry)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// A table for people; `next` is the cursor of the next page.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_table(entries: &[AuditEntry], next: Option<u64>, now: Timestamp) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if entries.is_empty() {
+        return writeln!(out, "Nothing matches.");
+    }
+    let header = ["INDEX", "TIME", "EVENT", "KIND", "NAME", "HOST", "UNTIL", "STATE", "SERIAL"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(header).chain(entries.iter().map(|entry| row(entry, now))).collect();
+    out.write_all(align(&rows, rows[0].len()).as_bytes())?;
+    if let Some(next) = next {
+        writeln!(out, "There are more: --before {next} goes on, --limit makes the page longer.")?;
+    }
+    Ok(())
+}
+
+fn row(entry: &AuditEntry, now: Timestamp) -> [String; 9] {
+    let nothing = || NOTHING.to_owned();
+    let head = |kind: EventKind| [entry.index.to_string(), entry.time.to_string(), kind.as_str().to_owned()];
+    let (kind, rest) = match &entry.event {
+        AuditEvent::Certificate(certificate) => {
+            let host = certificate.host.as_ref().map_or_else(nothing, ToString::to_string);
+            let (name, until) = (certificate.name.clone(), certificate.not_after.with_distance(now));
+            let state = certificate.state.as_str().to_owned();
+            let kind = certificate.kind.as_str().to_owned();
+            (EventKind::Certificate, [kind, name, host, until, state, certificate.serial.to_string()])
+        }
+        AuditEvent::Declaration { names, .. } => {
+            let names = if *names == 1 { "(1 name)".to_owned() } else { format!("({names} names)") };
+            (EventKind::Declaration, [nothing(), names, nothing(), nothing(), nothing(), nothing()])
+        }
+        AuditEvent::TokenMade { host, expires, .. } => {
+            let until = expires.with_distance(now);
+            (EventKind::TokenMade, [nothing(), nothing(), host.to_string(), until, nothing(), nothing()])
+        }
+        AuditEvent::HostEnrolled { host, .. } => {
+            (EventKind::HostEnrolled, [nothing(), nothing(), host.to_string(), nothing(), nothing(), nothing()])
+        }
+    };
+    let ([index, time, event], [b, c, d, e, f, g]) = (head(kind), rest);
+    [index, time, event, b, c, d, e, f, g].map(|cell| if cell.is_empty() { nothing() } else { cell })
+}
+
+/// One certificate whole, and why it was issued.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_certificate(entry: &AuditEntry, certificate: &AuditCertificate, now: Timestamp) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    write_head(&mut out, entry, certificate, now)?;
+    let state = match certificate.state {
+        CertificateState::Issued => "issued",
+        CertificateState::Recorded => {
+            "recorded: the daemon stopped before it stored a signature; the certificate may or may not exist"
+        }
+    };
+    line(&mut out, "state", state)?;
+    line(&mut out, "why", &reason(&certificate.rule))?;
+    let made = if certificate.ca_made_key { ", made by the CA" } else { "" };
+    line(&mut out, "key", &format!("SHA-256 {}{made}", certificate.key_sha256))?;
+    line(&mut out, "ledger", &format!("entry {}, leaf hash {}", entry.index, entry.leaf_hash))?;
+    if let Some(certificate) = &certificate.certificate {
+        write!(out, "{certificate}")?;
+    }
+    Ok(())
+}
+
+fn line(out: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
+    writeln!(out, "{name:<12}{value}")
+}
+
+/// Which certificate it is.
+fn write_head(
+    out: &mut impl Write,
+    entry: &AuditEntry,
+    certificate: &AuditCertificate,
+    now: Timestamp,
+) -> io::Result<()> {
+    line(out, "serial", &certificate.serial.to_string())?;
+    line(out, "kind", certificate.kind.as_str())?;
+    line(out, "name", &certificate.name)?;
+    if let Some(host) = &certificate.host {
+        line(out, "host", host.as_str())?;
+    }
+    line(out, "recorded", &entry.time.with_distance(now))?;
+    line(out, "valid", &format!("{} to {}", certificate.not_before, certificate.not_after.with_distance(now)))
+}
+
+fn reason(rule: &Rule) -> String {
+    match rule {
+        Rule::Declaration { declaration, listed, role, defined, pattern } => format!(
+            "{listed} lists role {role}, and {defined} defines it as {pattern:?}, which the host matches \
+             (declaration {declaration})"
+        ),
+        Rule::Token { token } => format!("the host spent the token with hash {token}"),
+        Rule::Identity => "the host showed its identity, still valid, and asked for the next".to_owned(),
+        Rule::ServerNames => "the daemon's own certificate: server_names in ca.yaml".to_owned(),
+        Rule::Init => "psfca init".to_owned(),
+    }
+}

@@ -1,0 +1,338 @@
+//! A ledger's file as an auditor reads it: without changing it, row by row, believing nothing. What
+//! the rows mean is judged by `verification`.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags, Row, Rows};
+
+use super::tiles::{Edge, Head, StoredNodes, octets as octets_of_tile};
+use super::{StoreError, schema};
+use crate::digest::Digest;
+use crate::ledger::tile::TilePath;
+use crate::ledger::tree::consistency_proof;
+
+/// Most faults of the file itself that are told.
+const MAX_FAULTS: usize = 100;
+
+/// A ledger's file, opened for reading alone.
+#[derive(Debug)]
+pub struct LedgerCopy {
+    connection: Connection,
+    path: PathBuf,
+    /// Nothing may write the file while it is read, because no lock is taken.
+    unlocked: bool,
+}
+
+/// A cell of a table, as its octets.
+pub type Octets<'r> = Option<&'r [u8]>;
+
+/// One row of `entry`, `certificate` or `event`.
+#[derive(Debug, Clone, Copy)]
+pub struct CopiedEntry<'r> {
+    /// Its index.
+    pub index: i64,
+    /// The entry's bytes.
+    pub bytes: &'r [u8],
+    /// The stored leaf hash.
+    pub leaf_hash: &'r [u8],
+    /// The row of `certificate` with the same index.
+    pub certificate: Option<CopiedCertificate<'r>>,
+    /// The row of `event` with the same index.
+    pub event: Option<CopiedEvent<'r>>,
+}
+
+/// One row of `certificate`.
+#[derive(Debug, Clone, Copy)]
+pub struct CopiedCertificate<'r> {
+    /// Serial number.
+    pub serial: Octets<'r>,
+    /// Name.
+    pub name: Octets<'r>,
+    /// Host.
+    pub host: Octets<'r>,
+    /// Role.
+    pub role: Octets<'r>,
+    /// When it was recorded.
+    pub recorded: Option<i64>,
+    /// Its end.
+    pub not_after: Option<i64>,
+    /// The to-be-signed bytes.
+    pub tbs: Octets<'r>,
+    /// The signature.
+    pub signature: Octets<'r>,
+}
+
+/// One row of `event`.
+#[derive(Debug, Clone, Copy)]
+pub struct CopiedEvent<'r> {
+    /// What it is.
+    pub event: Octets<'r>,
+    /// Host.
+    pub host: Octets<'r>,
+    /// When it was written.
+    pub recorded: Option<i64>,
+}
+
+/// What a pass over the ledger meets.
+#[derive(Debug, Clone, Copy)]
+pub enum Copied<'r> {
+    /// An entry, with what lies beside it.
+    Entry(CopiedEntry<'r>),
+    /// A row of `certificate` or `event` (the table's name) with an index that no entry has.
+    Stray(&'static str, i64),
+}
+
+impl LedgerCopy {
+    /// Opens the file at `path`. A ledger that a daemon has open is read as of this moment; a file
+    /// that lies alone is read without a trace, also from a medium that cannot be written.
+    ///
+    /// # Errors
+    /// When there is none, or it is no ledger that this version knows.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.is_file() {
+            return Err(StoreError::Absent(path.to_owned()));
+        }
+        let log = beside(path, "-wal");
+        let unlocked = !log.exists();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let uri = format!("file:{}?{}", escape(path)?, if unlocked { "immutable=1" } else { "mode=ro" });
+        let connection = Connection::open_with_flags(uri, flags)?;
+        connection.busy_timeout(std::time::Duration::from_secs(1))?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        connection.pragma_update(None, "cell_size_check", true)?;
+        schema::check_ours(&connection, path)?;
+        // One view of the ledger for everything that follows, whatever a daemon appends meanwhile.
+        connection.execute_batch("BEGIN")?;
+        Ok(Self { connection, path: path.to_owned(), unlocked })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a daemon opened the file while it was read without a lock; what was read may then be torn.
+    #[must_use]
+    pub fn was_disturbed(&self) -> bool {
+        self.unlocked && beside(&self.path, "-wal").exists()
+    }
+
+    /// How many entries there seem to be, for whoever wants to show how far a pass is.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn count(&self) -> Result<u64, StoreError> {
+        let last: Option<i64> = self.connection.query_row("SELECT max(idx) FROM entry", [], |row| row.get(0))?;
+        Ok(last.and_then(|last| u64::try_from(last).ok()).map_or(0, |last| last + 1))
+    }
+
+    /// How many entries there are, and the root over them, by the stored hashes.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or its hashes have gaps.
+    pub fn head(&self) -> Result<Head, StoreError> {
+        Edge::load(&self.connection)?.head(&self.connection)
+    }
+
+    /// A tile's octets, as the daemon gives them when its ledger has `size` entries.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or something is missing in the tile.
+    pub fn tile(&self, path: TilePath, size: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        octets_of_tile(&self.connection, path, size)
+    }
+
+    /// The proof that the first `old` entries are the beginning of the first `new` ones.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a hash is missing.
+    pub fn consistency(&self, old: u64, new: u64) -> Result<Option<Vec<Digest>>, StoreError> {
+        consistency_proof(&mut StoredNodes::new(&self.connection, None, new), old, new)
+    }
+
+    /// Faults of the file itself: tables or indexes that are not those of this version, pages that
+    /// are damaged, values of a wrong type, indexes that disagree with their tables.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn faults(&self) -> Result<Vec<String>, StoreError> {
+        let mut faults = Vec::new();
+        if schema::described(&self.connection)? != schema::expected()? {
+            faults.push("the tables, indexes or their definitions are not those of this version".to_owned());
+        }
+        let mut statement = self.connection.prepare(&format!("PRAGMA integrity_check({MAX_FAULTS})"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let fault: String = row.get(0)?;
+            if fault != "ok" {
+                faults.push(format!("SQLite says: {}", fault.trim().replace('\n', "; ")));
+            }
+        }
+        Ok(faults)
+    }
+
+    /// Passes over all entries in the order of their indices, with what lies beside each.
+    ///
+    /// # Errors
+    /// When the file cannot be read further.
+    pub fn pass(&self, mut visit: impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
+        let mut entries = self.connection.prepare("SELECT idx, bytes, leaf_hash FROM entry ORDER BY idx")?;
+        let mut certificates = self.connection.prepare(
+            "SELECT idx, serial, name, host, role, recorded, not_after, tbs, signature FROM certificate ORDER BY idx",
+        )?;
+        let mut events = self.connection.prepare("SELECT idx, event, host, recorded FROM event ORDER BY idx")?;
+        let (mut entries, mut certificates, mut events) =
+            (entries.query([])?, Beside::new(certificates.query([])?)?, Beside::new(events.query([])?)?);
+        while let Some(row) = entries.next()? {
+            let index = row.get(0)?;
+            certificates.step_over(Some(index), |stray| visit(Copied::Stray("certificate", stray)))?;
+            events.step_over(Some(index), |stray| visit(Copied::Stray("event", stray)))?;
+            visit(Copied::Entry(CopiedEntry {
+                index,
+                bytes: octets(row, 1)?.unwrap_or_default(),
+                leaf_hash: octets(row, 2)?.unwrap_or_default(),
+                certificate: certificates.at(index)?.map(certificate).transpose()?,
+                event: events.at(index)?.map(event).transpose()?,
+            }));
+        }
+        certificates.step_over(None, |stray| visit(Copied::Stray("certificate", stray)))?;
+        events.step_over(None, |stray| visit(Copied::Stray("event", stray)))
+    }
+
+    /// Reads a small table whole.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn table(&self, sql: &'static str) -> Result<Vec<Vec<Cell>>, StoreError> {
+        let mut statement = self.connection.prepare(sql)?;
+        let columns = statement.column_count();
+        let mut rows = statement.query([])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let cells = (0..columns).map(|column| Ok(Cell::from(row.get_ref(column)?)));
+            found.push(cells.collect::<Result<_, rusqlite::Error>>()?);
+        }
+        Ok(found)
+    }
+
+    /// The stored hash of a whole tile.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn tile_hash(&self, level: u32, index: u64) -> Result<Option<Digest>, StoreError> {
+        use rusqlite::OptionalExtension as _;
+        let mut statement =
+            self.connection.prepare_cached("SELECT hash FROM tile_hash WHERE level = ?1 AND idx = ?2")?;
+        let hash = statement.query_row((level, index), |row| Ok(row.get_ref(0)?.as_bytes().ok().map(<[u8]>::to_vec)));
+        Ok(hash.optional()?.flatten().and_then(|hash| Some(Digest::from_bytes(hash.try_into().ok()?))))
+    }
+}
+
+/// A cell of a small table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cell {
+    /// NULL.
+    Nothing,
+    /// A whole number.
+    Number(i64),
+    /// Text or octets.
+    Octets(Vec<u8>),
+    /// A fraction: nothing here has one.
+    Fraction,
+}
+
+impl From<ValueRef<'_>> for Cell {
+    fn from(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Null => Self::Nothing,
+            ValueRef::Integer(number) => Self::Number(number),
+            ValueRef::Real(_) => Self::Fraction,
+            ValueRef::Text(octets) | ValueRef::Blob(octets) => Self::Octets(octets.to_vec()),
+        }
+    }
+}
+
+/// A table beside `entry` with the same indices, some of which it leaves out.
+struct Beside<'s> {
+    rows: Rows<'s>,
+    /// Whether the row at which `rows` stands was met at its entry.
+    met: bool,
+}
+
+impl<'s> Beside<'s> {
+    fn new(mut rows: Rows<'s>) -> Result<Self, StoreError> {
+        rows.advance()?;
+        Ok(Self { rows, met: false })
+    }
+
+    /// Steps over the rows below `end`, or over all of them; tells those that stood at no entry.
+    fn step_over(&mut self, end: Option<i64>, mut stray: impl FnMut(i64)) -> Result<(), StoreError> {
+        while let Some(row) = self.rows.get() {
+            let index = row.get(0)?;
+            if end.is_some_and(|end| index >= end) {
+                break;
+            }
+            if !self.met {
+                stray(index);
+            }
+            self.met = false;
+            self.rows.advance()?;
+        }
+        Ok(())
+    }
+
+    /// The row with this index, below which everything was stepped over.
+    fn at(&mut self, index: i64) -> Result<Option<&Row<'s>>, StoreError> {
+        let Some(row) = self.rows.get() else { return Ok(None) };
+        if row.get::<_, i64>(0)? != index {
+            return Ok(None);
+        }
+        self.met = true;
+        Ok(Some(row))
+    }
+}
+
+fn certificate<'r>(row: &'r Row<'_>) -> Result<CopiedCertificate<'r>, rusqlite::Error> {
+    Ok(CopiedCertificate {
+        serial: octets(row, 1)?,
+        name: octets(row, 2)?,
+        host: octets(row, 3)?,
+        role: octets(row, 4)?,
+        recorded: number(row, 5)?,
+        not_after: number(row, 6)?,
+        tbs: octets(row, 7)?,
+        signature: octets(row, 8)?,
+    })
+}
+
+fn event<'r>(row: &'r Row<'_>) -> Result<CopiedEvent<'r>, rusqlite::Error> {
+    Ok(CopiedEvent { event: octets(row, 1)?, host: octets(row, 2)?, recorded: number(row, 3)? })
+}
+
+/// Text or octets; none where the cell holds neither, which no expected value equals.
+fn octets<'r>(row: &'r Row<'_>, column: usize) -> Result<Octets<'r>, rusqlite::Error> {
+    Ok(row.get_ref(column)?.as_bytes().ok())
+}
+
+fn number(row: &Row<'_>, column: usize) -> Result<Option<i64>, rusqlite::Error> {
+    Ok(row.get_ref(column)?.as_i64().ok())
+}
+
+/// The file that SQLite keeps beside `path` under the same name and `ending`.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// A path within a URI, as SQLite reads those: everything unusual as %XX.
+fn escape(path: &Path) -> Result<String, StoreError> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::path::absolute(path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+    let octets = path.as_os_str().as_bytes().iter();
+    Ok(octets.map(|&b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect())
+}

@@ -1,0 +1,102 @@
+//! Whether a ledger holds: every entry is what its hash says, the hashes make the tree, and whatever
+//! else the file says follows from the entries. Reads only, and believes nothing in the file.
+//!
+//! What cannot be found, because no entry says it: that a signature was dropped (its certificate
+//! then counts as unreleased, as after a crash), or replaced by another one of the same key.
+
+mod pass;
+mod signatures;
+mod tables;
+
+use crate::digest::Digest;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::store::{Copied, LedgerCopy, StoreError};
+
+use pass::Pass;
+use signatures::Workers;
+
+/// Entries between two calls of the progress function.
+const STRIDE: u64 = 8_192;
+
+/// What to check besides the ledger itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// A head that the ledger must have had, already verified.
+    pub against: Option<&'a Checkpoint>,
+    /// How many threads verify signatures; with none of them, signatures are left out.
+    pub signature_threads: usize,
+}
+
+/// One thing that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// The entry that it is about, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+    /// What does not hold.
+    pub what: String,
+}
+
+/// What was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    /// Entries.
+    pub entries: u64,
+    /// The Merkle root over them.
+    pub root: Digest,
+    /// Certificates among them.
+    pub certificates: u64,
+    /// Certificates whose signature is not stored: they may or may not have left the CA.
+    pub unreleased: u64,
+    /// Signatures that were verified.
+    pub signatures: u64,
+    /// Things that do not hold.
+    pub differences: u64,
+}
+
+/// Checks everything; `found` is told each thing that does not hold, and `progress` now and then
+/// how many entries were read.
+///
+/// # Errors
+/// When the file is no ledger. What cannot be read in the middle of one is told as a finding.
+pub fn verify(
+    copy: &LedgerCopy,
+    wanted: Wanted<'_>,
+    found: &mut dyn FnMut(Finding),
+    progress: &mut dyn FnMut(u64),
+) -> Result<Summary, StoreError> {
+    let mut differences = 0;
+    let mut tell = |finding| {
+        differences += 1;
+        found(finding);
+    };
+    match copy.faults() {
+        Ok(faults) => faults.into_iter().for_each(|what| tell(Finding { index: None, what })),
+        Err(error) => tell(unreadable(None, &error)),
+    }
+    let mut summary = std::thread::scope(|scope| {
+        let workers = Workers::start(scope, wanted.signature_threads);
+        let mut pass = Pass::new(copy, wanted.against, workers, &mut tell);
+        let outcome = copy.pass(|copied| match copied {
+            Copied::Entry(row) => {
+                pass.entry(row);
+                if pass.size().is_multiple_of(STRIDE) {
+                    progress(pass.size());
+                }
+            }
+            Copied::Stray(table, index) => pass.stray(table, index),
+        });
+        pass.end(outcome)
+    });
+    if copy.was_disturbed() {
+        let what = "a daemon opened the ledger while it was read; verify it again".to_owned();
+        tell(Finding { index: None, what });
+    }
+    summary.differences = differences;
+    Ok(summary)
+}
+
+/// A part of the file that could not be read.
+fn unreadable(index: Option<u64>, error: &StoreError) -> Finding {
+    Finding { index, what: format!("the file cannot be read further: {error}") }
+}

@@ -1,0 +1,234 @@
+//! One pass over the entries, in their order.
+
+use super::signatures::{Issuers, Workers};
+use super::tables::Tables;
+use super::{Finding, Summary, unreadable};
+use crate::clock::Timestamp;
+use crate::digest::Digest;
+use crate::grant::CertificateKind;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::frontier::Frontier;
+use crate::ledger::tree::{TILE_HEIGHT, TILE_WIDTH};
+use crate::ledger::{CertificateRecord, Entry, Event, leaf_hash};
+use crate::name::{HostName, RoleName};
+use crate::store::{CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets, StoreError};
+use crate::wire::EventKind;
+
+/// What is known after the entries so far.
+pub(super) struct Pass<'p, 's> {
+    copy: &'p LedgerCopy,
+    against: Option<&'p Checkpoint>,
+    tell: &'p mut dyn FnMut(Finding),
+    frontier: Frontier,
+    /// The index that the next entry must have.
+    next: u64,
+    tables: Tables,
+    issuers: Issuers,
+    workers: Workers<'s>,
+    certificates: u64,
+    unreleased: u64,
+}
+
+impl<'p, 's> Pass<'p, 's> {
+    pub(super) fn new(
+        copy: &'p LedgerCopy,
+        against: Option<&'p Checkpoint>,
+        workers: Workers<'s>,
+        tell: &'p mut dyn FnMut(Finding),
+    ) -> Self {
+        let (frontier, tables, issuers) = (Frontier::default(), Tables::default(), Issuers::default());
+        Self { copy, against, tell, frontier, next: 0, tables, issuers, workers, certificates: 0, unreleased: 0 }
+    }
+
+    pub(super) const fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    fn find(&mut self, index: u64, what: impl Into<String>) {
+        (self.tell)(Finding { index: Some(index), what: what.into() });
+    }
+
+    /// A row of `certificate` or `event` without an entry.
+    pub(super) fn stray(&mut self, table: &str, index: i64) {
+        let index_if_one = u64::try_from(index).ok();
+        let what = format!("the table {table} has a row {index}, and there is no such entry");
+        (self.tell)(Finding { index: index_if_one, what });
+    }
+
+    /// The next entry, with what lies beside it.
+    pub(super) fn entry(&mut self, row: CopiedEntry<'_>) {
+        let Ok(index) = u64::try_from(row.index) else {
+            (self.tell)(Finding { index: None, what: format!("an entry has the index {}", row.index) });
+            return;
+        };
+        if index != self.next {
+            self.find(self.next, format!("{} entries are missing from here", index - self.next));
+        }
+        self.next = index + 1;
+        let leaf = leaf_hash(row.bytes);
+        if row.leaf_hash != leaf.as_bytes() {
+            self.find(index, "the stored leaf hash is not that of the entry");
+        }
+        self.grow(index, leaf);
+        match Entry::decode(row.bytes) {
+            Ok(entry) => self.beside(index, entry, &row),
+            Err(error) => self.find(index, error.to_string()),
+        }
+    }
+
+    /// Adds a leaf to the tree; checks the tiles that it completes and the head that is looked for.
+    fn grow(&mut self, index: u64, leaf: Digest) {
+        let (copy, tell) = (self.copy, &mut self.tell);
+        self.frontier.push(leaf, |node, hash| {
+            if !node.level.is_multiple_of(TILE_HEIGHT) {
+                return;
+            }
+            let level = node.level / TILE_HEIGHT;
+            let what = match copy.tile_hash(level, node.index) {
+                Ok(Some(stored)) if stored == hash => return,
+                Ok(Some(_)) => {
+                    format!("the stored hash of tile {} at level {level} is not that of its entries", node.index)
+                }
+                Ok(None) => format!("the hash of tile {} at level {level} is missing", node.index),
+                Err(error) => format!("the hash of tile {} at level {level} cannot be read: {error}", node.index),
+            };
+            tell(Finding { index: Some(index), what });
+        });
+        if self.against.is_some_and(|checkpoint| checkpoint.size == self.frontier.size()) {
+            self.compare_head();
+        }
+    }
+
+    fn compare_head(&mut self) {
+        let Some(Checkpoint { size, root, .. }) = self.against else { return };
+        let here = self.frontier.root();
+        if here != *root {
+            let what = format!(
+                "the first {size} entries are not those of the checkpoint: their root is {here}, the checkpoint's is {root}"
+            );
+            (self.tell)(Finding { index: None, what });
+        }
+    }
+
+    /// Compares the rows beside an entry with what it says.
+    fn beside(&mut self, index: u64, entry: Entry, row: &CopiedEntry<'_>) {
+        let Entry { time, event, .. } = entry;
+        self.tables.time(index, time);
+        if let Event::Certificate(record) = &event {
+            if row.event.is_some() {
+                self.find(index, "a certificate's entry has a row in event");
+            }
+            match &row.certificate {
+                Some(stored) => self.certificate(index, time, record, stored),
+                None => self.find(index, "its row in certificate is missing"),
+            }
+            return;
+        }
+        if row.certificate.is_some() {
+            self.find(index, "the entry is no certificate's, but has a row in certificate");
+        }
+        match &row.event {
+            Some(stored) => self.event(index, time, event.kind(), event.host(), stored),
+            None => self.find(index, "its row in event is missing"),
+        }
+        if let Err(what) = self.tables.apply(index, time, event) {
+            self.find(index, what);
+        }
+    }
+
+    fn event(&mut self, index: u64, time: Timestamp, kind: EventKind, host: Option<&HostName>, row: &CopiedEvent<'_>) {
+        self.text(index, "event.event", row.event, Some(kind.as_str()));
+        self.text(index, "event.host", row.host, host.map(HostName::as_str));
+        self.number(index, "event.recorded", row.recorded, time.unix());
+    }
+
+    fn certificate(&mut self, index: u64, time: Timestamp, record: &CertificateRecord, row: &CopiedCertificate<'_>) {
+        self.certificates += 1;
+        if row.serial != Some(record.serial.octets()) {
+            self.find(index, format!("certificate.serial is not the entry's, {}", record.serial));
+        }
+        self.text(index, "certificate.name", row.name, Some(&record.name));
+        self.text(index, "certificate.host", row.host, record.host.as_ref().map(HostName::as_str));
+        self.text(index, "certificate.role", row.role, record.rule.role().map(RoleName::as_str));
+        self.number(index, "certificate.recorded", row.recorded, time.unix());
+        self.number(index, "certificate.not_after", row.not_after, record.not_after.unix());
+        let tbs = row.tbs.unwrap_or_default();
+        if Digest::of(tbs) != record.tbs_sha256 {
+            self.find(index, "the to-be-signed bytes in certificate.tbs do not have the entry's hash");
+            return;
+        }
+        match row.signature {
+            Some(signature) => self.signature(index, record.kind, tbs, signature),
+            None => {
+                self.unreleased += 1;
+                if is_ca(record.kind) {
+                    self.find(index, "a CA certificate has no signature, so nothing that it signed can be checked");
+                }
+            }
+        }
+    }
+
+    fn signature(&mut self, index: u64, kind: CertificateKind, tbs: &[u8], signature: &[u8]) {
+        if self.workers.are_idle() {
+            return;
+        }
+        if is_ca(kind) {
+            self.workers.count(1);
+            if let Err(what) = self.issuers.add(kind, tbs, signature) {
+                self.find(index, what);
+            }
+        } else {
+            self.workers.check(&self.issuers, index, kind, tbs, signature);
+        }
+    }
+
+    fn text(&mut self, index: u64, column: &str, stored: Octets<'_>, expected: Option<&str>) {
+        if stored != expected.map(str::as_bytes) {
+            let stored =
+                stored.map_or_else(|| "nothing".to_owned(), |text| format!("{:?}", String::from_utf8_lossy(text)));
+            let expected = expected.map_or_else(|| "nothing".to_owned(), |text| format!("{text:?}"));
+            self.find(index, format!("{column} is {stored}, by the entry it is {expected}"));
+        }
+    }
+
+    fn number(&mut self, index: u64, column: &str, stored: Option<i64>, expected: i64) {
+        if stored != Some(expected) {
+            let stored = stored.map_or_else(|| "no number".to_owned(), |number| number.to_string());
+            self.find(index, format!("{column} is {stored}, by the entry it is {expected}"));
+        }
+    }
+
+    /// The entries are over, or cannot be read further: everything that only the end shows.
+    pub(super) fn end(self, outcome: Result<(), StoreError>) -> Summary {
+        let Self { copy, against, tell, frontier, next, tables, workers, certificates, unreleased, .. } = self;
+        if let Err(error) = outcome {
+            tell(unreadable(Some(next), &error));
+        }
+        let size = frontier.size();
+        let mut find = |index, what| tell(Finding { index, what });
+        match against {
+            Some(checkpoint) if checkpoint.size > size => {
+                let what = format!(
+                    "the checkpoint is of {} entries, and here are {size}: this ledger is older, or was cut",
+                    checkpoint.size
+                );
+                find(None, what);
+            }
+            // No entry precedes this head, so no entry led to the comparison.
+            Some(checkpoint) if checkpoint.size == 0 && checkpoint.root != Frontier::default().root() => {
+                find(None, "the checkpoint has no entries and yet another root".to_owned());
+            }
+            _ => {}
+        }
+        let (signatures, wrong) = workers.finish();
+        for index in wrong {
+            find(Some(index), "the stored signature is not by a CA of this ledger".to_owned());
+        }
+        tables.compare(copy, size / TILE_WIDTH, &mut find);
+        Summary { entries: size, root: frontier.root(), certificates, unreleased, signatures, differences: 0 }
+    }
+}
+
+const fn is_ca(kind: CertificateKind) -> bool {
+    matches!(kind, CertificateKind::Root | CertificateKind::IssuingCa | CertificateKind::IdentityCa)
+}

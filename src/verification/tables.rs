@@ -1,0 +1,179 @@
+//! The small tables, made again from the events.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Timestamp;
+use crate::declaration;
+use crate::digest::hex;
+use crate::ledger::Event;
+use crate::ledger::tree::{TILE_HEIGHT, TILE_WIDTH};
+use crate::store::{Cell, LedgerCopy, StoreError};
+
+/// A table by its first column: the entry that a row comes from, and the other columns.
+type Rows = BTreeMap<Vec<u8>, (u64, Vec<Cell>)>;
+
+/// How a table's first column is told to people.
+type Print<'p> = &'p dyn Fn(&[u8]) -> String;
+
+/// What the tables must hold after the entries so far.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    hosts: Rows,
+    tokens: Rows,
+    declarations: Rows,
+    /// Earliest and latest time of each tile.
+    times: Vec<(i64, i64)>,
+}
+
+/// The columns of `token` after its hash.
+mod token {
+    pub(super) const HOST: usize = 0;
+    pub(super) const SPENT_BY: usize = 3;
+}
+
+impl Tables {
+    /// An entry was written at `time`.
+    pub(super) fn time(&mut self, index: u64, time: Timestamp) {
+        let time = time.unix();
+        match self.times.last_mut() {
+            Some((earliest, latest)) if !index.is_multiple_of(TILE_WIDTH) => {
+                (*earliest, *latest) = ((*earliest).min(time), (*latest).max(time));
+            }
+            _ => self.times.push((time, time)),
+        }
+    }
+
+    /// Applies an event as the store would; what it could not have applied is said.
+    pub(super) fn apply(&mut self, index: u64, time: Timestamp, event: Event) -> Result<(), String> {
+        match event {
+            Event::Certificate(_) => {}
+            Event::Declaration { sha256, names: _ } => {
+                let row = vec![number(index), Cell::Number(time.unix())];
+                self.declarations.insert(sha256.as_bytes().to_vec(), (index, row));
+            }
+            Event::TokenMade { token, host, expires, replace, operator_uid: _ } => {
+                let row = vec![
+                    text(host.as_str()),
+                    Cell::Number(expires.unix()),
+                    Cell::Number(replace.into()),
+                    Cell::Nothing,
+                ];
+                if self.tokens.insert(token.as_bytes().to_vec(), (index, row)).is_some() {
+                    return Err(format!("the token {token} was made before"));
+                }
+            }
+            Event::HostEnrolled { host, token, key_sha256 } => {
+                let row = vec![Cell::Number(1), Cell::Number(time.unix())];
+                self.hosts.insert(host.as_str().as_bytes().to_vec(), (index, row));
+                let Some((_, made)) = self.tokens.get_mut(token.as_bytes().as_slice()) else {
+                    return Err(format!("{host} enrolled with the token {token}, which was never made"));
+                };
+                let usable = made[token::HOST] == text(host.as_str()) && made[token::SPENT_BY] == Cell::Nothing;
+                made[token::SPENT_BY] = Cell::Octets(key_sha256.as_bytes().to_vec());
+                if !usable {
+                    return Err(format!(
+                        "{host} enrolled with the token {token}, which was spent or is another host's"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares with what the file has; `whole_tiles` is how many tiles of entries are full.
+    pub(super) fn compare(mut self, copy: &LedgerCopy, whole_tiles: u64, find: &mut dyn FnMut(Option<u64>, String)) {
+        self.times.truncate(usize::try_from(whole_tiles).unwrap_or(usize::MAX));
+        let times = self.times.iter().zip(0u64..).map(|(&(earliest, latest), tile)| {
+            (tile.to_be_bytes().to_vec(), (tile * TILE_WIDTH, vec![Cell::Number(earliest), Cell::Number(latest)]))
+        });
+        let plain = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        let tables: [(&str, &'static str, Rows, Print<'_>); 4] = [
+            ("host", "SELECT name, enabled, enrolled FROM host", self.hosts, &plain),
+            ("token", "SELECT hash, host, expires, replaces, spent_by FROM token", self.tokens, &hex),
+            ("declaration", "SELECT sha256, idx, since FROM declaration", self.declarations, &hex),
+            ("tile_time", "SELECT idx, earliest, latest FROM tile_time", times.collect(), &hex),
+        ];
+        for (name, sql, expected, print) in tables {
+            match copy.table(sql) {
+                Ok(rows) => compare_rows(name, rows, expected, print, find),
+                Err(error) => find(None, format!("the table {name} cannot be read: {error}")),
+            }
+        }
+        if let Err(error) = declared_texts(copy, find).and_then(|()| stray_tiles(copy, whole_tiles, find)) {
+            find(None, format!("a table cannot be read: {error}"));
+        }
+    }
+}
+
+fn compare_rows(
+    name: &str,
+    rows: Vec<Vec<Cell>>,
+    mut expected: Rows,
+    print: Print<'_>,
+    find: &mut dyn FnMut(Option<u64>, String),
+) {
+    for mut row in rows {
+        let key = match row.remove(0) {
+            Cell::Octets(octets) => octets,
+            Cell::Number(number) => number.to_be_bytes().to_vec(),
+            Cell::Nothing | Cell::Fraction => Vec::new(),
+        };
+        match expected.remove(&key) {
+            Some((_, wanted)) if wanted == row => {}
+            Some((index, _)) => {
+                find(Some(index), format!("the row {} of {name} is not what the entries make it", print(&key)))
+            }
+            None => find(None, format!("the row {} of {name} follows from no entry", print(&key))),
+        }
+    }
+    for (key, (index, _)) in expected {
+        find(Some(index), format!("the row {} of {name} is missing", print(&key)));
+    }
+}
+
+/// The texts of the declarations must have the hashes by which the entries name them.
+fn declared_texts(copy: &LedgerCopy, find: &mut dyn FnMut(Option<u64>, String)) -> Result<(), StoreError> {
+    for row in copy.table("SELECT sha256, files FROM declaration")? {
+        let [Cell::Octets(sha256), Cell::Octets(json)] = row.as_slice() else {
+            find(None, "a row of declaration has no text".to_owned());
+            continue;
+        };
+        let files: Option<Vec<(String, String)>> = serde_json::from_slice(json).ok();
+        let holds = files.is_some_and(|files| {
+            let digest = declaration::digest(files.iter().map(|(path, text)| (path.as_str(), text.as_str())));
+            // Written again it must be the same, so that no octet of the row can say anything else.
+            digest.as_bytes() == sha256.as_slice() && serde_json::to_vec(&files).ok().as_ref() == Some(json)
+        });
+        if !holds {
+            find(None, format!("the text of declaration {} does not have that hash", hex(sha256)));
+        }
+    }
+    Ok(())
+}
+
+/// Tiles that are stored though the ledger is not that large.
+fn stray_tiles(
+    copy: &LedgerCopy,
+    whole_tiles: u64,
+    find: &mut dyn FnMut(Option<u64>, String),
+) -> Result<(), StoreError> {
+    for row in copy.table("SELECT level, idx FROM tile_hash")? {
+        let place = match row.as_slice() {
+            [Cell::Number(level), Cell::Number(index)] => u32::try_from(*level).ok().zip(u64::try_from(*index).ok()),
+            _ => None,
+        };
+        let complete = |level: u32| whole_tiles.checked_shr((level - 1) * TILE_HEIGHT).unwrap_or(0);
+        if !place.is_some_and(|(level, index)| (1..8).contains(&level) && index < complete(level)) {
+            find(None, format!("the stored tile hash {row:?} is of a tile that is not whole"));
+        }
+    }
+    Ok(())
+}
+
+fn number(index: u64) -> Cell {
+    i64::try_from(index).map_or(Cell::Nothing, Cell::Number)
+}
+
+fn text(text: &str) -> Cell {
+    Cell::Octets(text.as_bytes().to_vec())
+}
