@@ -89,10 +89,11 @@ impl Timestamp {
 #[must_use]
 pub fn describe(length: Duration) -> String {
     let seconds = length.as_secs();
+    // What rounds up to a larger unit is told in it: one hour and not 60 minutes, two days and not 48 hours.
     let (count, unit) = match seconds {
         0..60 => (seconds, "second"),
-        60..3_600 => ((seconds + 30) / 60, "minute"),
-        3_600..172_800 => ((seconds + 1_800) / 3_600, "hour"),
+        60..3_570 => ((seconds + 30) / 60, "minute"),
+        3_570..171_000 => ((seconds + 1_800) / 3_600, "hour"),
         _ => (seconds.saturating_add(43_200) / 86_400, "day"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
@@ -139,6 +140,8 @@ mod tests {
         assert_eq!(describe(Duration::from_secs(3_600)), "1 hour");
         // A second after the issue of a certificate of one day.
         assert_eq!(describe(Duration::from_secs(86_399)), "24 hours");
+        assert_eq!(describe(Duration::from_secs(3_599)), "1 hour");
+        assert_eq!(describe(Duration::from_secs(172_799)), "2 days");
     }
 
     #[test]
