@@ -25,7 +25,9 @@ pub(super) async fn first(config: &CaConfig, store: &Store, clock: &dyn Clock) -
     let problem = match read(config).await {
         Ok((declaration, files)) => {
             let now = clock.now();
-            let since = put_in_force(store, now, &declaration, &files).await?;
+            put_in_force(store, now, &declaration, &files).await?;
+            // An unchanged declaration is in force since it was first put there, not since this start.
+            let since = store.declaration().await?.map_or(now, |stored| stored.since);
             return Ok(DeclarationSlot::new(InForce { declaration, since }));
         }
         Err(problem) => problem,
@@ -93,9 +95,9 @@ async fn reload(config: &CaConfig, ca: &CertificateAuthority) -> anyhow::Result<
             tracing::info!("the declaration is unchanged");
         }
         Ok((declaration, files)) => {
-            let since = put_in_force(&ca.store, ca.clock.now(), &declaration, &files).await?;
-            let sha256 = declaration.digest();
-            let names = declaration.services().len();
+            let (since, sha256, names) = (ca.clock.now(), declaration.digest(), declaration.services().len());
+            put_in_force(&ca.store, since, &declaration, &files).await?;
+            // At once: from the commit on, what was judged by the old one is refused and judged again.
             slot.replace(InForce { declaration, since });
             tracing::info!(%sha256, names, "a new declaration is in force");
         }
@@ -109,19 +111,16 @@ fn refuse(slot: &DeclarationSlot, problem: String) {
     slot.set_problem(Some(problem));
 }
 
-/// Records the declaration, unless it is the one in force already, and says since when it is.
+/// Records the declaration, unless it is the one in force already.
 async fn put_in_force(
     store: &Store,
-    now: Timestamp,
+    at: Timestamp,
     declaration: &Declaration,
     files: &[SourceFile],
-) -> anyhow::Result<Timestamp> {
+) -> anyhow::Result<()> {
     let files = files.iter().map(|file| (file.path().to_owned(), file.text().to_owned())).collect();
-    let sha256 = declaration.digest();
-    let new = NewDeclaration { at: now, sha256, names: declaration.services().len(), files };
-    store.put_in_force(new).await.context("the declaration could not be recorded")?;
-    let stored = store.declaration().await?;
-    Ok(stored.filter(|stored| stored.sha256 == sha256).map_or(now, |stored| stored.since))
+    let new = NewDeclaration { at, sha256: declaration.digest(), names: declaration.services().len(), files };
+    store.put_in_force(new).await.context("the declaration could not be recorded")
 }
 
 /// Reads the files; what is wrong with them comes back as one line.
