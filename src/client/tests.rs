@@ -55,8 +55,8 @@ async fn a_refusal_carries_the_reason_of_the_server() {
 
 #[tokio::test]
 async fn an_answer_that_is_too_long_or_no_http_is_not_read() {
-    let mut long = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", MAX_ANSWER + 1).into_bytes();
-    long.resize(long.len() + MAX_ANSWER + 1, b'x');
+    let mut long = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", MAX_ADMIN_ANSWER + 1).into_bytes();
+    long.resize(long.len() + MAX_ADMIN_ANSWER + 1, b'x');
     let error = ask(&long).await.0.unwrap_err();
     assert!(matches!(error, ClientError::Malformed { .. }), "{error}");
     let error = ask(b"SSH-2.0-OpenSSH_9.2\r\n\r\n").await.0.unwrap_err();

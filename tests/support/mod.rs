@@ -6,6 +6,7 @@
 
 pub mod ask;
 pub mod clock;
+pub mod ledger;
 pub mod tools;
 
 use std::io::{BufRead as _, BufReader, Write as _};
