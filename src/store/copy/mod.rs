@@ -103,7 +103,6 @@ impl LedgerCopy {
         let connection = Connection::open_with_flags(uri, flags)?;
         connection.busy_timeout(std::time::Duration::from_secs(1))?;
         connection.pragma_update(None, "trusted_schema", false)?;
-        connection.pragma_update(None, "cell_size_check", true)?;
         connection.query_row(&format!("PRAGMA mmap_size = {MAPPED}"), [], |_| Ok(()))?;
         schema::check_ours(&connection, path)?;
         // One view of the ledger for everything that follows, whatever a daemon appends meanwhile.
@@ -162,7 +161,16 @@ impl LedgerCopy {
     /// # Errors
     /// When the file cannot be read.
     pub fn faults(&self) -> Result<Vec<String>, StoreError> {
-        structure::faults(&self.connection)
+        let mut faults = structure::faults(&self.connection)?;
+        // What is in a log beside the file need not be in the file yet.
+        if self.unlocked {
+            let pages = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+            let (expected, found) = (pages("page_count")? * pages("page_size")?, std::fs::metadata(&self.path));
+            if !found.is_ok_and(|found| found.len() == expected) {
+                faults.push(format!("the file does not have the {expected} octets of its pages"));
+            }
+        }
+        Ok(faults)
     }
 
     /// Passes over all entries in the order of their indices, with what lies beside each.
