@@ -49,8 +49,12 @@ impl Digest {
     /// # Errors
     /// [`NotADigest`] for anything else.
     pub fn parse(text: &str) -> Result<Self, NotADigest> {
-        let bytes = parse_hex(&text.replace(':', "")).ok_or(NotADigest)?;
-        Ok(Self(bytes.try_into().map_err(|_| NotADigest)?))
+        let mut bytes = [0; 32];
+        let mut digits = text.bytes().filter(|b| *b != b':');
+        for byte in &mut bytes {
+            *byte = octet(&mut digits).ok_or(NotADigest)?;
+        }
+        if digits.next().is_some() { Err(NotADigest) } else { Ok(Self(bytes)) }
     }
 }
 
@@ -68,10 +72,17 @@ pub fn hex(bytes: &[u8]) -> String {
 /// Reads an even number of hexadecimal digits.
 #[must_use]
 pub fn parse_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if !text.len().is_multiple_of(2) {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    let mut digits = text.bytes();
+    (0..text.len() / 2).map(|_| octet(&mut digits)).collect()
+}
+
+/// The octet that the next two hexadecimal digits stand for.
+fn octet(digits: &mut impl Iterator<Item = u8>) -> Option<u8> {
+    let mut digit = || char::from(digits.next()?).to_digit(16);
+    u8::try_from(digit()? << 4 | digit()?).ok()
 }
 
 impl fmt::Display for Digest {

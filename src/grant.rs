@@ -25,7 +25,7 @@ impl fmt::Display for Place {
 
 /// Why a grant was given; recorded in the ledger with every certificate.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-#[serde(tag = "by", rename_all = "snake_case")]
+#[serde(tag = "by", rename_all = "snake_case", try_from = "FlatRule")]
 pub enum Rule {
     /// The declaration: `name` lists `role`, and the role's pattern matches the host.
     Declaration {
@@ -51,6 +51,50 @@ pub enum Rule {
     ServerNames,
     /// `psfca init`: the CA's own certificates.
     Init,
+}
+
+/// A [`Rule`] as one object: serde reads a tagged enum by way of a map of values, which takes longer
+/// than everything else that is done with an entry.
+#[derive(serde::Deserialize)]
+struct FlatRule {
+    by: By,
+    declaration: Option<Digest>,
+    listed: Option<Place>,
+    role: Option<RoleName>,
+    defined: Option<Place>,
+    pattern: Option<Arc<str>>,
+    token: Option<Digest>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum By {
+    Declaration,
+    Token,
+    Identity,
+    ServerNames,
+    Init,
+}
+
+impl TryFrom<FlatRule> for Rule {
+    type Error = &'static str;
+
+    fn try_from(flat: FlatRule) -> Result<Self, Self::Error> {
+        let FlatRule { by, declaration, listed, role, defined, pattern, token } = flat;
+        Ok(match by {
+            By::Declaration => Self::Declaration {
+                declaration: declaration.ok_or("missing field `declaration`")?,
+                listed: listed.ok_or("missing field `listed`")?,
+                role: role.ok_or("missing field `role`")?,
+                defined: defined.ok_or("missing field `defined`")?,
+                pattern: pattern.ok_or("missing field `pattern`")?,
+            },
+            By::Token => Self::Token { token: token.ok_or("missing field `token`")? },
+            By::Identity => Self::Identity,
+            By::ServerNames => Self::ServerNames,
+            By::Init => Self::Init,
+        })
+    }
 }
 
 impl Rule {

@@ -5,6 +5,7 @@
 //! hashes what is stored. The index is the entry's position and not part of it.
 
 pub mod checkpoint;
+mod flat;
 pub mod frontier;
 pub mod note;
 pub mod tile;
@@ -23,7 +24,7 @@ use crate::wire::EventKind;
 pub const MAX_ENTRY: usize = 65_535;
 
 /// Everything the ledger can say, so far.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A certificate is about to be signed.
@@ -83,7 +84,7 @@ impl Event {
 }
 
 /// What is recorded of a certificate before it is signed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CertificateRecord {
     /// What kind of certificate.
     pub kind: CertificateKind,
@@ -92,7 +93,7 @@ pub struct CertificateRecord {
     /// The service name, the host's name, or a CA's common name.
     pub name: String,
     /// The host that asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<HostName>,
     /// First moment of validity.
     pub not_before: Timestamp,
@@ -110,6 +111,7 @@ pub struct CertificateRecord {
 
 /// An entry before it has a place: when, and what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "flat::FlatEntry")]
 pub struct Entry {
     /// Version of this format.
     v: u8,

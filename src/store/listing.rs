@@ -197,15 +197,15 @@ fn certificates(query: &AuditQuery, range: &Range, now: Timestamp) -> Option<Sel
     if query.event.is_some_and(|event| event != EventKind::Certificate) {
         return None;
     }
-    let unreleased = query.state == Some(CertificateState::Recorded);
     // One index, by what selects most: SQLite has no statistics here and would guess.
     let index = match query {
         _ if query.serial.is_some() => "INDEXED BY certificate_by_serial",
         _ if query.host.is_some() => "INDEXED BY certificate_by_host",
-        _ if unreleased => "INDEXED BY certificate_unreleased",
+        _ if query.state == Some(CertificateState::Recorded) => "INDEXED BY certificate_by_state",
         _ if query.expiring_before.is_some() => "INDEXED BY certificate_by_end",
         _ if query.name.is_some() => "INDEXED BY certificate_by_name",
         _ if query.role.is_some() => "INDEXED BY certificate_by_role",
+        _ if query.state == Some(CertificateState::Issued) => "INDEXED BY certificate_by_state",
         _ => "NOT INDEXED",
     };
     let mut select = Select::new(format!("listed.tbs, listed.signature FROM certificate AS listed {index}"), range);
@@ -222,10 +222,8 @@ fn certificates(query: &AuditQuery, range: &Range, now: Timestamp) -> Option<Sel
     if let Some(role) = &query.role {
         select.filter("listed.role = ?", role.as_str().to_owned());
     }
-    match query.state {
-        Some(CertificateState::Recorded) => select.conditions.push("listed.signature IS NULL"),
-        Some(CertificateState::Issued) => select.conditions.push("listed.signature IS NOT NULL"),
-        None => {}
+    if let Some(state) = query.state {
+        select.filter("(listed.signature IS NULL) = ?", i64::from(state == CertificateState::Recorded));
     }
     if let Some(end) = query.expiring_before {
         select.order = "listed.not_after, listed.idx";
@@ -309,8 +307,8 @@ mod tests {
             (r#""host":"lb0.psf.io","event":"token_made""#, "INDEX event_by_host (host=? AND rowid"),
             (r#""role":"lb""#, "INDEX certificate_by_role (role=? AND rowid"),
             (r#""serial":"0102""#, "INDEX certificate_by_serial (serial=?"),
-            (r#""state":"recorded""#, "INDEX certificate_unreleased (idx>? AND idx<?"),
-            (r#""state":"issued""#, "listed USING INTEGER PRIMARY KEY"),
+            (r#""state":"recorded""#, "INDEX certificate_by_state (<expr>=? AND rowid"),
+            (r#""state":"issued""#, "INDEX certificate_by_state (<expr>=? AND rowid"),
             (r#""expiring_before":"2026-11-22T00:00:00Z""#, "INDEX certificate_by_end (not_after>? AND not_after<?)"),
             (r#""expiring_before":"2026-11-22T00:00:00Z","before":7"#, "INDEX certificate_by_end"),
         ];

@@ -54,7 +54,7 @@ CREATE INDEX certificate_by_name ON certificate (name);
 CREATE INDEX certificate_by_host ON certificate (host) WHERE host IS NOT NULL;
 CREATE INDEX certificate_by_role ON certificate (role) WHERE role IS NOT NULL;
 CREATE INDEX certificate_by_end ON certificate (not_after);
-CREATE INDEX certificate_unreleased ON certificate (idx) WHERE signature IS NULL;
+CREATE INDEX certificate_by_state ON certificate (signature IS NULL);
 
 -- Every entry that is not a certificate's.
 CREATE TABLE event (

@@ -70,11 +70,10 @@ pub fn verify(
         differences += 1;
         found(finding);
     };
-    match copy.faults() {
-        Ok(faults) => faults.into_iter().for_each(|what| tell(Finding { index: None, what })),
-        Err(error) => tell(unreadable(None, &error)),
-    }
     let mut summary = std::thread::scope(|scope| {
+        // Beside the pass, with a connection of its own.
+        let path = copy.path().to_owned();
+        let structure = scope.spawn(move || LedgerCopy::open(&path)?.faults());
         let workers = Workers::start(scope, wanted.signature_threads);
         let mut pass = Pass::new(copy, wanted.against, workers, &mut tell);
         let outcome = copy.pass(|copied| match copied {
@@ -86,7 +85,13 @@ pub fn verify(
             }
             Copied::Stray(table, index) => pass.stray(table, index),
         });
-        pass.end(outcome)
+        let summary = pass.end(outcome);
+        match structure.join() {
+            Ok(Ok(faults)) => faults.into_iter().for_each(|what| tell(Finding { index: None, what })),
+            Ok(Err(error)) => tell(unreadable(None, &error)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        summary
     });
     if copy.was_disturbed() {
         let what = "a daemon opened the ledger while it was read; verify it again".to_owned();

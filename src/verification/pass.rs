@@ -61,8 +61,10 @@ impl<'p, 's> Pass<'p, 's> {
             (self.tell)(Finding { index: None, what: format!("an entry has the index {}", row.index) });
             return;
         };
-        if index != self.next {
-            self.find(self.next, format!("{} entries are missing from here", index - self.next));
+        match index.checked_sub(self.next) {
+            Some(0) => {}
+            Some(missing) => self.find(self.next, format!("{missing} entries are missing from here")),
+            None => self.find(index, format!("the entry comes after entry {}", self.next - 1)),
         }
         self.next = index + 1;
         let leaf = leaf_hash(row.bytes);

@@ -1,0 +1,169 @@
+//! Whether the file is sound in itself: its pages, its definitions, and its indexes, by which the
+//! listing finds what it shows. SQLite's own `integrity_check` looks up every row in every index,
+//! which takes longer than everything else together; for the large table this compares the contents
+//! of table and index as sets, and the order of the index, which comes to the same.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
+
+use super::super::{StoreError, schema};
+
+/// Most faults that are told for each table.
+const MAX_FAULTS: usize = 100;
+
+/// The indexes of `certificate`: name, what it is over, and which rows it has.
+const INDEXES: [(&str, &str, &str); 6] = [
+    ("certificate_by_serial", "serial", "1"),
+    ("certificate_by_name", "name", "1"),
+    ("certificate_by_host", "host", "host IS NOT NULL"),
+    ("certificate_by_role", "role", "role IS NOT NULL"),
+    ("certificate_by_end", "not_after", "1"),
+    ("certificate_by_state", "signature IS NULL", "1"),
+];
+
+/// Everything that is wrong, one text for each.
+pub(super) fn faults(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut faults = Vec::new();
+    let ours = schema::described(connection)? == schema::expected()?;
+    if !ours {
+        faults.push("the tables, indexes or their definitions are not those of this version".to_owned());
+    }
+    pragma(connection, "quick_check", &mut faults)?;
+    for table in ["tile_hash", "event", "host", "token", "declaration"] {
+        pragma(connection, &format!("integrity_check('{table}')"), &mut faults)?;
+    }
+    if ours {
+        let keyed = RandomState::new();
+        let mut tables = [Content::default(); INDEXES.len()];
+        contents_of_table(connection, &keyed, &mut tables)?;
+        for ((name, over, rows), of_table) in INDEXES.iter().zip(tables) {
+            let sql =
+                format!("SELECT {over}, idx FROM certificate INDEXED BY {name} WHERE {rows} ORDER BY {over}, idx");
+            match content_of_index(connection, &sql, &keyed)? {
+                Some(of_index) if of_index == of_table => {}
+                Some(_) => faults.push(format!("the index {name} does not have what the table certificate has")),
+                None => faults.push(format!("the index {name} is out of order")),
+            }
+        }
+    }
+    Ok(faults)
+}
+
+fn pragma(connection: &Connection, name: &str, faults: &mut Vec<String>) -> Result<(), StoreError> {
+    let mut statement = connection.prepare(&format!("PRAGMA {name}"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let fault: String = row.get(0)?;
+        if fault != "ok" && faults.len() < MAX_FAULTS {
+            faults.push(format!("SQLite says: {}", fault.trim().replace('\n', "; ")));
+        }
+    }
+    Ok(())
+}
+
+/// Keys and indices as a set: how many, and the sum of their hashes under a key that nobody knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Content {
+    rows: u64,
+    sum: u64,
+}
+
+impl Content {
+    fn add(&mut self, keyed: &RandomState, key: Key<'_>, index: i64) {
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(keyed.hash_one((key, index)));
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Key<'r> {
+    Number(i64),
+    Octets(&'r [u8]),
+}
+
+impl<'r> Key<'r> {
+    /// None for NULL, which the indexes leave out or the tables do not allow.
+    fn of(row: &'r Row<'_>, column: usize) -> Result<Option<Self>, rusqlite::Error> {
+        Ok(match row.get_ref(column)? {
+            ValueRef::Integer(number) => Some(Self::Number(number)),
+            ValueRef::Text(octets) | ValueRef::Blob(octets) => Some(Self::Octets(octets)),
+            ValueRef::Null | ValueRef::Real(_) => None,
+        })
+    }
+}
+
+fn contents_of_table(
+    connection: &Connection,
+    keyed: &RandomState,
+    contents: &mut [Content; INDEXES.len()],
+) -> Result<(), StoreError> {
+    let columns: Vec<_> = INDEXES.iter().map(|(_, over, _)| *over).collect();
+    let mut statement =
+        connection.prepare(&format!("SELECT {}, idx FROM certificate NOT INDEXED ORDER BY idx", columns.join(", ")))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let index = row.get(INDEXES.len())?;
+        for (column, content) in contents.iter_mut().enumerate() {
+            if let Some(key) = Key::of(row, column)? {
+                content.add(keyed, key, index);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// None when the index is out of order: a search in it would then miss what it has.
+fn content_of_index(connection: &Connection, sql: &str, keyed: &RandomState) -> Result<Option<Content>, StoreError> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let (mut content, mut number, mut octets, mut last) = (Content::default(), i64::MIN, Vec::new(), i64::MIN);
+    while let Some(row) = rows.next()? {
+        let index = row.get(1)?;
+        let Some(key) = Key::of(row, 0)? else { return Ok(None) };
+        let before = match key {
+            Key::Number(_) => Key::Number(number),
+            Key::Octets(_) => Key::Octets(&octets),
+        };
+        if content.rows > 0 && (before, last) >= (key, index) {
+            return Ok(None);
+        }
+        content.add(keyed, key, index);
+        last = index;
+        match key {
+            Key::Number(new) => number = new,
+            Key::Octets(new) if new == octets.as_slice() => {}
+            Key::Octets(new) => {
+                octets.clear();
+                octets.extend_from_slice(new);
+            }
+        }
+    }
+    Ok(Some(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_index_of_the_large_table_is_compared_and_read_without_the_table() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(schema::TABLES).unwrap();
+        let mut statement =
+            connection.prepare("SELECT name FROM pragma_index_list('certificate') ORDER BY name").unwrap();
+        let found: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(|name| name.unwrap()).collect();
+        let mut known: Vec<_> = INDEXES.iter().map(|(name, ..)| (*name).to_owned()).collect();
+        known.sort();
+        assert_eq!(found, known);
+        for (name, over, rows) in INDEXES {
+            let sql =
+                format!("SELECT {over}, idx FROM certificate INDEXED BY {name} WHERE {rows} ORDER BY {over}, idx");
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let plan: Vec<String> =
+                statement.query_map([], |row| row.get(3)).unwrap().map(|step| step.unwrap()).collect();
+            assert!(plan.len() == 1 && plan[0].contains("COVERING INDEX"), "{name}: {plan:?}");
+        }
+    }
+}
