@@ -67,6 +67,16 @@ pub struct Entitlements {
     pub certs: Vec<Entitlement>,
 }
 
+/// `GET /v1/ciphers` and `GET /v1/ciphers/{name}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CipherPolicy {
+    /// The name that was asked for; none for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<DnsName>,
+    /// One line for the configuration of a service, as OpenSSL reads it.
+    pub ciphers: String,
+}
+
 /// `POST /v1/tokens` on the admin socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,6 +4,7 @@
 mod audit;
 mod caller;
 mod certs;
+mod ciphers;
 mod decision;
 mod enroll;
 mod health;
@@ -83,6 +84,8 @@ pub fn routes() -> Vec<Route> {
         route("POST", "/v1/identity", Listener::Network, post(enroll::renew_identity)),
         route("GET", "/v1/certs", Listener::Network, get(certs::list)),
         route("POST", "/v1/certs/{name}", Listener::Network, post(certs::issue)),
+        route("GET", "/v1/ciphers", Listener::Both, get(ciphers::default)),
+        route("GET", "/v1/ciphers/{name}", Listener::Both, get(ciphers::of_name)),
         route("GET", "/v1/audit", Listener::Both, get(audit::list)),
         route("GET", "/v1/declarations/{sha256}", Listener::Admin, get(audit::declaration)),
         route("GET", "/v1/ledger/checkpoint", Listener::Both, get(ledger::checkpoint)),

@@ -65,6 +65,11 @@ pub enum Command {
         after_help = "Exit codes: 0 nothing was due, or all of it was renewed; 1 a local error; 3 the CA denied something that is due; 4 the CA cannot be reached and everything is still valid; 5 something is expired, missing or nearly so and could not be renewed. Where several apply: the first of 5, 1, 3, 4."
     )]
     Renew(Renew),
+    /// Print the cipher list that the declaration has for a name, or its default
+    #[command(
+        after_help = "Exit codes: 0 printed, 1 a local error or a bad declaration, 3 there is none, 4 the CA cannot be reached."
+    )]
+    Ciphers(Ciphers),
     /// Show this host's identity, bundles and when they are due
     #[command(
         after_help = "Exit codes: 0 all is well, 1 a local error, 5 something is expired, damaged, missing or nearly so."
@@ -236,6 +241,19 @@ pub struct Renew {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `psfca ciphers`
+#[derive(Debug, Args)]
+pub struct Ciphers {
+    /// This host's settings
+    #[command(flatten)]
+    pub config: HostConfigFile,
+    /// The service name (otherwise: the default list)
+    pub name: Option<DnsName>,
+    /// Look into these declaration files alone instead of asking the CA
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub declaration: Vec<PathBuf>,
 }
 
 /// `psfca status`

@@ -84,6 +84,9 @@ pub struct Service {
     pub roles: Vec<ListedRole>,
 }
 
+/// The key of the cipher list for every name that has none of its own.
+const DEFAULT_CIPHERS: &str = "default";
+
 /// A whole declaration without mistakes. Cloning it is cheap.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Declaration(Arc<Inner>);
@@ -149,10 +152,12 @@ impl Declaration {
         self.roles().iter().filter(|role| role.pattern.matches(host)).collect()
     }
 
-    /// `tls.ciphers`, by name: carried for hosts' templates, without meaning to the CA.
+    /// The cipher list for `name`: its own in `tls.ciphers`, or else `default`. It is for the
+    /// configuration of services, and has no meaning to the CA.
     #[must_use]
-    pub fn ciphers(&self) -> &BTreeMap<String, String> {
-        &self.0.ciphers
+    pub fn ciphers(&self, name: Option<&DnsName>) -> Option<&str> {
+        let own = name.and_then(|name| self.0.ciphers.get(name.as_str()));
+        own.or_else(|| self.0.ciphers.get(DEFAULT_CIPHERS)).map(String::as_str)
     }
 
     /// SHA-256 over the files' names and texts, in the order in which they were given.
@@ -268,6 +273,14 @@ fn read_file(reader: &mut Reader<'_>, root: &Node, rules: &Rules, draft: &mut Dr
 fn read_ciphers(reader: &mut Reader<'_>, node: &Node, draft: &mut Draft) {
     for entry in reader.entries(node, "tls.ciphers") {
         let Some(text) = reader.text(&entry.value, "a cipher list") else { continue };
+        // It ends up in a line of some service's configuration, and must not begin another one.
+        if text.chars().any(char::is_control) {
+            reader.error(&entry.value.span, "a cipher list is one line", "write it without line breaks");
+        }
+        if entry.key != DEFAULT_CIPHERS && DnsName::parse(&entry.key).is_err() {
+            let message = format!("nobody can ask for the cipher list {:?}", entry.key);
+            reader.warning(&entry.key_span, message, "cipher lists are for a DNS name in lower case, or for `default`");
+        }
         if draft.ciphers.insert(entry.key.clone(), text.to_owned()).is_some() {
             let message = format!("the cipher list {:?} is also in another file", entry.key);
             reader.error(&entry.key_span, message, "remove one of the two");

@@ -31,7 +31,7 @@ fn both_forms_of_roles_and_every_term_are_read() {
     let other = declaration.service(&DnsName::parse("z.psf.io").unwrap()).unwrap();
     assert_eq!(other.terms.lifetime.to_string(), "1 day");
     assert_eq!((other.terms.usages, other.terms.key), (Usages::Server, KeyKind::EcdsaP256));
-    assert_eq!(declaration.ciphers()["default"], "ECDH+AESGCM");
+    assert_eq!(declaration.ciphers(None), Some("ECDH+AESGCM"));
     assert_eq!(declaration.roles().len(), 2);
 }
 
@@ -135,4 +135,19 @@ proptest! {
     ) {
         let _ = read(&lines.join("\n"));
     }
+}
+
+#[test]
+fn a_cipher_list_is_one_line_and_belongs_to_a_name_or_to_all() {
+    let gen_certs = "  gen_certs:\n    a.psf.io: {roles: [r]}\nroles: {r: \"*\"}\n";
+    let parse = |ciphers: &str| {
+        let text = format!("tls:\n  ciphers: {ciphers}\n{gen_certs}");
+        Declaration::parse(&[file("t", &text)], &Rules::default())
+    };
+    let (declaration, _) = parse("{default: D, a.psf.io: A}").unwrap();
+    let name = |text| DnsName::parse(text).unwrap();
+    assert_eq!(declaration.ciphers(Some(&name("a.psf.io"))), Some("A"));
+    assert_eq!(declaration.ciphers(Some(&name("b.psf.io"))), Some("D"));
+    assert_eq!(parse("{a.psf.io: A}").unwrap().0.ciphers(None), None);
+    assert!(parse(r#"{default: "D\nssl_prefer_server_ciphers off"}"#).is_err());
 }

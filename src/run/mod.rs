@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod ciphers;
 mod declaration_files;
 mod demo;
 mod enroll;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Enroll(args) => enroll::run(args),
         Command::Issue(args) => issue::run(args),
         Command::Renew(args) => renew::run(args),
+        Command::Ciphers(args) => ciphers::run(args),
         Command::Status(args) => status::run(args),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,0 +1,39 @@
+//! `GET /v1/ciphers` and `GET /v1/ciphers/{name}`: the cipher policy of the declaration in force.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+
+use super::Api;
+use super::caller::Auditor;
+use super::problem::Refusal;
+use crate::name::DnsName;
+use crate::wire::CipherPolicy;
+
+/// The cipher list for names that have none of their own.
+pub(super) async fn default(State(api): State<Arc<Api>>, auditor: Auditor) -> Result<Json<CipherPolicy>, Refusal> {
+    policy(&api, &auditor, None)
+}
+
+/// The cipher list for one name: its own, or else the default.
+pub(super) async fn of_name(
+    State(api): State<Arc<Api>>,
+    auditor: Auditor,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<CipherPolicy>, Refusal> {
+    let Path(name) = name.map_err(|error| Refusal::Malformed(error.to_string()))?;
+    policy(&api, &auditor, Some(DnsName::parse(&name)?))
+}
+
+fn policy(api: &Api, auditor: &Auditor, name: Option<DnsName>) -> Result<Json<CipherPolicy>, Refusal> {
+    if let Auditor::Host(identity) = auditor {
+        api.ca.admit(identity)?;
+    }
+    let in_force = api.ca.declaration.current();
+    match in_force.declaration.ciphers(name.as_ref()) {
+        Some(ciphers) => Ok(Json(CipherPolicy { ciphers: ciphers.to_owned(), name })),
+        None => Err(Refusal::NoCiphers),
+    }
+}
