@@ -13,7 +13,7 @@ use crate::profile::{KeyKind, Lifetime};
 use crate::store::{Condition, NewToken};
 use crate::token::TokenSecret;
 
-/// How long an identity lives; it is renewed at half of that.
+/// How long an identity lives.
 pub const IDENTITY_LIFETIME: Lifetime = Lifetime::days(NonZeroU32::MIN.saturating_add(29));
 /// How long a token can be spent.
 pub const TOKEN_LIFETIME: std::time::Duration = std::time::Duration::from_secs(3_600);

@@ -2,7 +2,6 @@
 //! same numbers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::ca::authorities::Authorities;
 use crate::ca::certificate::certificate_pem;
@@ -21,6 +20,7 @@ use crate::name::{DnsName, HostName};
 use crate::policy::{Denial, Verdict, judge};
 use crate::profile::SubjectFields;
 use crate::random::{NoRandomness, Random};
+use crate::renewal::Validity;
 use crate::serial::Serial;
 use crate::store::{Condition, Draft, RecordError, Store};
 
@@ -134,7 +134,7 @@ pub struct Issued {
     pub proof: InclusionProof,
     /// Its last moment.
     pub not_after: Timestamp,
-    /// When to come again: at half of its life.
+    /// When to come again ([`Validity::due`]).
     pub renew_after: Timestamp,
     /// The private key, where the CA made it.
     pub made_key: Option<MadeKey>,
@@ -274,12 +274,8 @@ impl CertificateAuthority {
             serial: linted.serial().clone(),
             proof: self.checkpoints.prove(&recorded),
             not_after: linted.not_after(),
-            renew_after: half_life(now, grant.lifetime().as_duration()),
+            renew_after: Validity::new(linted.not_before(), linted.not_after(), linted.serial()).due(),
             made_key,
         })
     }
-}
-
-fn half_life(from: Timestamp, lifetime: Duration) -> Timestamp {
-    from.plus(lifetime / 2)
 }

@@ -27,7 +27,7 @@ fn exits(mut command: Command, code: i32, text: &str) {
     assert!(said(&output).contains(text), "{text:?} in {}", said(&output));
 }
 
-/// The command twenty minutes after so many hours. A certificate of one day is due after 12 hours, and urgent after 18.
+/// The command twenty minutes after so many hours. A certificate of one day is due after 7.2 to 14.4 hours, and urgent after 18.
 fn later(hours: u32, command: Command) -> Command {
     clock::at(&format!("+{}m", hours * 60 + 20), command).expect("asked whether the clock can be moved before")
 }
@@ -46,8 +46,8 @@ fn code_0_when_all_is_well_or_was_made_so() {
     let idle = Host::enroll(&ca, "web0.iad1.psf.io");
     exits(idle.command(&["renew"]), 0, "This host may have no certificate just now");
     if clock::works() {
-        exits(later(13, host.command(&["renew"])), 0, "renewed, because half of its life was over");
-        exits(later(11, host.command(&["renew"])), 0, "postgresql.psf.io: not due before");
+        exits(later(15, host.command(&["renew"])), 0, "renewed, because it was due on");
+        exits(later(6, host.command(&["renew"])), 0, "postgresql.psf.io: not due before");
     }
 }
 
@@ -110,7 +110,7 @@ fn code_3_when_the_ca_says_no() {
     exits(host.command(&["renew", "--force"]), 3, "pg0.iad1.psf.io is disabled; what is there is still good");
     assert_eq!(fs::read(host.bundle(NAME)).unwrap(), old);
     if clock::works() {
-        exits(later(13, host.command(&["renew"])), 3, "postgresql.psf.io: not renewed: pg0.iad1.psf.io is disabled");
+        exits(later(15, host.command(&["renew"])), 3, "postgresql.psf.io: not renewed: pg0.iad1.psf.io is disabled");
         exits(later(19, host.command(&["renew"])), 5, "NOT RENEWED");
     }
 }
@@ -128,8 +128,8 @@ fn code_4_while_the_ca_cannot_be_reached_and_everything_is_still_good() {
     exits(host.command(&["renew"]), 0, "not due before");
     exits(host.command(&["status"]), 0, NAME);
     if clock::works() {
-        exits(later(13, host.command(&["renew"])), 4, &text);
-        exits(later(13, host.command(&["status"])), 0, NAME);
+        exits(later(15, host.command(&["renew"])), 4, &text);
+        exits(later(15, host.command(&["status"])), 0, NAME);
     }
     assert_eq!(fs::read(host.bundle(NAME)).unwrap(), old);
     let output = Host::new("pg1.iad1.psf.io").enroll_with(&token);

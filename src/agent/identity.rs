@@ -100,7 +100,7 @@ impl Enrolment {
     #[must_use]
     pub fn validity(&self) -> Validity {
         let leaf = self.identity.leaf();
-        Validity { not_before: leaf.not_before, not_after: leaf.not_after }
+        Validity::new(leaf.not_before, leaf.not_after, &leaf.serial)
     }
 }
 

@@ -146,7 +146,7 @@ fn examine(
         Err(error) => return Ok((Installed::Damaged(error.to_string()), None)),
     };
     let leaf = bundle.leaf();
-    let validity = Validity { not_before: leaf.not_before, not_after: leaf.not_after };
+    let validity = Validity::new(leaf.not_before, leaf.not_after, &leaf.serial);
     let kind = promised.map(|promised| promised.key);
     let check = |when| obtain::check(bundle.chain(), anchors, name, promised, when);
     let checked = match check(agent.now()) {

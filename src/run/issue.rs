@@ -53,7 +53,7 @@ fn after(ledger: &Memory) -> anyhow::Result<ExitCode> {
 fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> anyhow::Result<()> {
     obtain::install(agent, name, bundle).map_err(AgentError::from)?;
     let leaf = bundle.leaf();
-    let due = Validity { not_before: leaf.not_before, not_after: leaf.not_after }.due();
+    let due = Validity::new(leaf.not_before, leaf.not_after, &leaf.serial).due();
     let path = agent.bundle_path(name);
     cli::host::installed(name, &path, &leaf.serial, leaf.not_after, due, agent.now())?;
     if let Some(note) = agent.ownership_note() {

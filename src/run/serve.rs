@@ -147,7 +147,7 @@ async fn upkeep(ca: Arc<CertificateAuthority>, config: CaConfig, tls: TlsSlot, m
                     renew_after = next;
                     tracing::info!("the daemon's own certificate was renewed");
                 }
-                // The old one has half of its life left; the next round tries again.
+                // The old one has a good part of its life left; the next round tries again.
                 Err(error) => tracing::error!(error = format!("{error:#}"), "the daemon's own certificate is due"),
             }
         }
