@@ -63,6 +63,24 @@ pub struct Line {
     /// What became of it.
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// The copies that were written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copies_written: Vec<PathBuf>,
+    /// Why a copy is not what it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_problem: Option<String>,
+}
+
+impl Line {
+    /// What became of a certificate, and of the copies of its bundle.
+    #[must_use]
+    pub fn new(name: DnsName, outcome: Outcome, copies: Result<Vec<PathBuf>, String>) -> Self {
+        let (copies_written, copy_problem) = match copies {
+            Ok(written) => (written, None),
+            Err(problem) => (Vec::new(), Some(problem)),
+        };
+        Self { name, outcome, copies_written, copy_problem }
+    }
 }
 
 /// What is wrong with the CA's ledger, as this host sees it.
@@ -99,7 +117,7 @@ impl Report {
     /// | code | meaning |
     /// |---|---|
     /// | 5 | something expired, is missing or has less than a quarter of its life left, and could not be renewed |
-    /// | 1 | a local error: a file, the settings, the trust bundle; or the ledger does not continue what this host has seen, and `ledger_policy` is `alarm` |
+    /// | 1 | a local error: a file, a copy, the settings, the trust bundle; or the ledger does not continue what this host has seen, and `ledger_policy` is `alarm` |
     /// | 3 | the CA denied something that is due |
     /// | 4 | the CA cannot be reached (or gives unusable answers, or its ledger is not what it must be and `ledger_policy` is `refuse`), and everything is still valid |
     /// | 0 | nothing was due, or all of it was renewed |
@@ -118,6 +136,7 @@ impl Report {
             })
             .collect();
         codes.extend(self.trust_problem.as_ref().map(|_| 1));
+        codes.extend(self.names.iter().filter_map(|line| line.copy_problem.as_ref()).map(|_| 1));
         codes.extend(self.ledger_trouble.as_ref().map(|trouble| if trouble.refused { 4 } else { 1 }));
         [5, 1, 3, 4].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
     }
@@ -211,7 +230,7 @@ mod tests {
 
     fn report(outcomes: &[Outcome]) -> Report {
         let due = Timestamp::from_unix(0);
-        let line = |outcome: &Outcome| Line { name: "a.psf.io".parse().unwrap(), outcome: outcome.clone() };
+        let line = |outcome: &Outcome| Line::new("a.psf.io".parse().unwrap(), outcome.clone(), Ok(Vec::new()));
         Report {
             host: "pg0.psf.io".parse().unwrap(),
             identity: Outcome::NotDue { due, not_after: due },

@@ -90,9 +90,7 @@ pub fn install(path: &Path, content: &[u8], owner: &Ownership, random: &dyn Rand
     let (directory, name) = split(path)?;
     clear_leftovers(directory, |of| of == name);
 
-    let mut suffix = [0; 8];
-    random.fill(&mut suffix)?;
-    let temporary = directory.join(format!(".{name}{MARK}{}", hex(&suffix)));
+    let temporary = temporary_beside(path, random)?;
     let written = write(path, &temporary, content, owner).and_then(|()| {
         // The only step that a reader can see.
         fs::rename(&temporary, path).map_err(|cause| io(path, "rename", cause))
@@ -103,6 +101,17 @@ pub fn install(path: &Path, content: &[u8], owner: &Ownership, random: &dyn Rand
         return written;
     }
     durable::sync_directory_of(path).map_err(|cause| io(path, "fsync of the directory", cause))
+}
+
+/// A free name beside `path` that tells whose it is, should a crash leave it there.
+///
+/// # Errors
+/// [`InstallError`] when `path` names no file, or there is no randomness.
+pub fn temporary_beside(path: &Path, random: &dyn Random) -> Result<PathBuf, InstallError> {
+    let (directory, name) = split(path)?;
+    let mut suffix = [0; 8];
+    random.fill(&mut suffix)?;
+    Ok(directory.join(format!(".{name}{MARK}{}", hex(&suffix))))
 }
 
 /// Makes a directory with these permission bits, if there is none.
@@ -144,21 +153,43 @@ fn split(path: &Path) -> Result<(&Path, String), InstallError> {
 /// # Errors
 /// [`InstallError`] says what is wrong with the place.
 pub fn check_place(path: &Path) -> Result<(), InstallError> {
-    let (directory, _) = split(path)?;
-    let refuse = |cause: String| Err(InstallError::Unsafe { path: path.to_owned(), cause });
-    let found = fs::symlink_metadata(directory).map_err(|cause| io(path, "look at the directory", cause))?;
-    if found.is_symlink() {
-        return refuse(format!("{} is a symbolic link; name the directory itself", directory.display()));
-    }
-    if found.mode() & 0o002 != 0 {
-        return refuse(format!("everybody may write to {}; chmod o-w it", directory.display()));
-    }
+    check_directory(path)?;
     match fs::symlink_metadata(path) {
         Ok(there) if !there.is_file() => {
-            refuse("something that is no regular file is there; move it away first".to_owned())
+            refuse(path, "something that is no regular file is there; move it away first".to_owned())
         }
         _ => Ok(()),
     }
+}
+
+/// The same for a place that gets a symbolic link to a directory of ours.
+///
+/// # Errors
+/// [`InstallError`] says what is wrong with the place.
+pub fn check_link_place(path: &Path) -> Result<(), InstallError> {
+    check_directory(path)?;
+    match fs::symlink_metadata(path) {
+        Ok(there) if !there.is_symlink() => {
+            refuse(path, "something that is no link of psfca's is there; move it away first".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_directory(path: &Path) -> Result<(), InstallError> {
+    let (directory, _) = split(path)?;
+    let found = fs::symlink_metadata(directory).map_err(|cause| io(path, "look at the directory", cause))?;
+    if found.is_symlink() {
+        return refuse(path, format!("{} is a symbolic link; name the directory itself", directory.display()));
+    }
+    if found.mode() & 0o002 != 0 {
+        return refuse(path, format!("everybody may write to {}; chmod o-w it", directory.display()));
+    }
+    Ok(())
+}
+
+fn refuse(path: &Path, cause: String) -> Result<(), InstallError> {
+    Err(InstallError::Unsafe { path: path.to_owned(), cause })
 }
 
 fn write(path: &Path, temporary: &Path, content: &[u8], owner: &Ownership) -> Result<(), InstallError> {
@@ -173,18 +204,23 @@ fn write(path: &Path, temporary: &Path, content: &[u8], owner: &Ownership) -> Re
     file.sync_all().map_err(|cause| io(path, "fsync", cause))
 }
 
-/// Removes what crashes left beside the files whose names are `ours`: a key may be in it. Callers
-/// hold the state lock, so nobody else is writing one of these now.
+/// Removes the files that crashes left beside the files whose names are `ours`: a key may be in them.
+/// Callers hold the state lock, so nobody else is writing one of these now.
 pub fn clear_leftovers(directory: &Path, ours: impl Fn(&str) -> bool) {
-    let left = |entry: &fs::DirEntry| {
+    for path in marked(directory, ours) {
+        // If it stays, the next call tries again; it is in nobody's way.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// What [`temporary_beside`] named beside the files whose names are `ours`.
+pub fn marked(directory: &Path, ours: impl Fn(&str) -> bool) -> impl Iterator<Item = PathBuf> {
+    let is_marked = move |entry: &fs::DirEntry| {
         let name = entry.file_name();
         let of = name.to_str().and_then(|name| name.strip_prefix('.')?.split_once(MARK));
         of.is_some_and(|(of, suffix)| ours(of) && !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_hexdigit()))
     };
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten().filter(left) {
-        // If it stays, the next call tries again; it is in nobody's way.
-        let _ = fs::remove_file(entry.path());
-    }
+    fs::read_dir(directory).into_iter().flatten().flatten().filter(is_marked).map(|entry| entry.path())
 }
 
 #[cfg(test)]

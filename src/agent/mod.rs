@@ -1,8 +1,8 @@
 //! The host's side: an identity, the bundles of the services, and the trust bundle.
 //!
-//! `enroll` gets the identity, `obtain` gets one certificate and checks it, `install` puts files in
-//! place, `renew` does it for everything that is due, `ledger` holds every answer to the CA's
-//! ledger, `status` tells how things stand.
+//! `enroll` gets the identity, `obtain` gets one certificate and checks it, `placement` says where it
+//! goes, `install` puts files in place and `copies` the copies of them, `renew` does it for everything
+//! that is due, `ledger` holds every answer to the CA's ledger, `status` tells how things stand.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -18,12 +18,14 @@ use crate::tls::{self, TlsError};
 use crate::token::{ServerAddress, TokenError};
 
 pub mod anchor;
+pub mod copies;
 pub mod enroll;
 pub mod identity;
 pub mod install;
 pub mod key;
 pub mod ledger;
 pub mod obtain;
+pub mod placement;
 pub mod renew;
 pub mod settings;
 pub mod status;
@@ -31,6 +33,7 @@ pub mod status;
 use identity::Enrolment;
 use install::{InstallError, Ownership};
 use ledger::LedgerError;
+use placement::Place;
 use settings::{Settings, SettingsError};
 
 /// Why the agent could not do what it was asked for.
@@ -189,28 +192,21 @@ impl Agent<'_> {
         Err(last.map_or_else(|| AgentError::NotEnrolled(self.settings.state.clone()), AgentError::from))
     }
 
-    /// Whose the bundles are to be. Without the right to give files away that is left alone.
+    /// Whose the file at `place` is to be. Without the right to give files away that is left alone.
     ///
     /// # Errors
     /// [`InstallError::Unknown`] when the settings name nobody.
-    pub fn ownership(&self) -> Result<Ownership, InstallError> {
-        let Settings { owner, group, mode, .. } = self.settings;
+    pub fn ownership(&self, place: &Place) -> Result<Ownership, InstallError> {
+        let Place { owner, group, mode, path: _ } = place;
         if self.privileged { Ownership::resolve(owner, group, *mode) } else { Ok(Ownership::mode(*mode)) }
     }
 
     /// What to tell people about ownership, when it is left alone.
     #[must_use]
     pub fn ownership_note(&self) -> Option<String> {
-        let Settings { owner, group, .. } = self.settings;
+        let Place { owner, group, .. } = &self.settings.placement.default;
         (!self.privileged)
             .then(|| format!("not running as root, so files keep this user as their owner, not {owner}:{group}"))
-    }
-
-    /// Where the bundle of `name` is.
-    #[must_use]
-    pub fn bundle_path(&self, name: &crate::name::DnsName) -> PathBuf {
-        // A DnsName has no slash and no leading dot, so this stays in the directory.
-        self.settings.bundles.join(format!("{name}.pem"))
     }
 }
 

@@ -9,6 +9,7 @@ use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
 use super::identity::Enrolment;
 use super::install::{self, InstallError, Ownership};
 use super::ledger::{Asked, Memory};
+use super::placement::Place;
 use super::{Agent, AgentError, key};
 use crate::ca::bundle::{Bundle, BundleError, Chain, Expected};
 use crate::ca::pem_file::{self, Content};
@@ -145,11 +146,15 @@ pub fn check(
 ///
 /// # Errors
 /// [`InstallError`].
-pub fn prepare(agent: &Agent<'_>, name: &DnsName) -> Result<Ownership, InstallError> {
-    let owner = agent.ownership()?;
-    install::make_directory(&agent.settings.bundles, 0o710)?;
-    install::check_place(&agent.bundle_path(name))?;
-    Ok(owner)
+pub fn prepare(agent: &Agent<'_>, name: &DnsName) -> Result<(Place, Ownership), InstallError> {
+    let placement = &agent.settings.placement;
+    let place = placement.bundle(name);
+    if place.path.parent() == Some(&placement.default.path) {
+        install::make_directory(&placement.default.path, 0o710)?;
+    }
+    let owner = agent.ownership(&place)?;
+    install::check_place(&place.path)?;
+    Ok((place, owner))
 }
 
 /// Installs a bundle that was checked; the old one stays until the new one is whole.
@@ -157,8 +162,8 @@ pub fn prepare(agent: &Agent<'_>, name: &DnsName) -> Result<Ownership, InstallEr
 /// # Errors
 /// [`InstallError`].
 pub fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> Result<(), InstallError> {
-    let owner = prepare(agent, name)?;
-    install::install(&agent.bundle_path(name), bundle.to_pem().as_bytes(), &owner, agent.random)
+    let (place, owner) = prepare(agent, name)?;
+    install::install(&place.path, bundle.to_pem().as_bytes(), &owner, agent.random)
 }
 
 impl Exchange<'_> {

@@ -1,10 +1,13 @@
 //! `host.yaml`: every setting has a default, so most hosts need no file at all.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::placement::{self, Place, Placement, RawName};
+use crate::name::DnsName;
 use crate::token::ServerAddress;
 
 /// Where the settings are when nobody says otherwise.
@@ -39,16 +42,10 @@ pub struct Settings {
     pub server: Vec<ServerAddress>,
     /// The directory of the host's identity.
     pub state: PathBuf,
-    /// The directory of the bundles.
-    pub bundles: PathBuf,
+    /// Where the bundles go, and whose they are.
+    pub placement: Placement,
     /// The trust bundle that applications read.
     pub trust_bundle: PathBuf,
-    /// Owner of the bundles, a name or a number.
-    pub owner: String,
-    /// Group of the bundles, a name or a number.
-    pub group: String,
-    /// Permission bits of the bundles; none for others.
-    pub mode: u32,
     /// What becomes of answers when the CA's ledger does not continue what this host has seen.
     pub ledger_policy: LedgerPolicy,
 }
@@ -75,6 +72,7 @@ struct Raw {
     group: String,
     mode: String,
     ledger_policy: LedgerPolicy,
+    names: BTreeMap<DnsName, RawName>,
 }
 
 impl Default for Raw {
@@ -88,6 +86,7 @@ impl Default for Raw {
             group: "ssl-cert".into(),
             mode: "0640".into(),
             ledger_policy: LedgerPolicy::default(),
+            names: BTreeMap::new(),
         }
     }
 }
@@ -112,19 +111,14 @@ impl Settings {
         // A file of comments alone is null to YAML and means the defaults to people.
         let raw: Option<Raw> = serde_yaml::from_str(text).map_err(|error| wrong(error.to_string()))?;
         let raw = raw.unwrap_or_default();
-        let mode = u32::from_str_radix(&raw.mode, 8).ok().filter(|mode| mode & !0o770 == 0 && mode & 0o600 == 0o600);
-        let mode = mode.ok_or_else(|| {
-            wrong(format!("mode {:?} would not do for a private key; write it as \"0640\" or \"0600\"", raw.mode))
-        })?;
         let base = path.parent().unwrap_or(Path::new(""));
+        let mode = placement::parse_mode(&raw.mode).map_err(wrong)?;
+        let default = Place { path: base.join(raw.bundles), owner: raw.owner, group: raw.group, mode };
         Ok(Self {
             server: raw.server,
             state: base.join(raw.state),
-            bundles: base.join(raw.bundles),
+            placement: placement::read(default, raw.names, base).map_err(wrong)?,
             trust_bundle: base.join(raw.trust_bundle),
-            owner: raw.owner,
-            group: raw.group,
-            mode,
             ledger_policy: raw.ledger_policy,
         })
     }
@@ -137,8 +131,9 @@ mod tests {
     #[test]
     fn an_empty_file_means_the_defaults() {
         let defaults = Settings::parse("", Path::new("/nonexistent/host.yaml")).unwrap();
-        assert_eq!(defaults.bundles, Path::new("/etc/ssl/private"));
-        assert_eq!((defaults.owner.as_str(), defaults.group.as_str(), defaults.mode), ("root", "ssl-cert", 0o640));
+        let Place { path, owner, group, mode } = &defaults.placement.default;
+        assert_eq!(path, Path::new("/etc/ssl/private"));
+        assert_eq!((owner.as_str(), group.as_str(), *mode), ("root", "ssl-cert", 0o640));
         assert_eq!(Settings::parse("# nothing\n", Path::new("/nonexistent/host.yaml")).unwrap(), defaults);
     }
 
@@ -152,8 +147,9 @@ mod tests {
     fn relative_paths_start_at_the_file() {
         let text = "server: ['ca.psf.io:8443']\nbundles: private\nmode: '0600'\nledger_policy: alarm\n";
         let read = Settings::parse(text, Path::new("/tmp/demo/host.yaml")).unwrap();
-        assert_eq!(read.bundles, Path::new("/tmp/demo/private"));
-        assert_eq!((read.mode, read.server.len(), read.ledger_policy), (0o600, 1, LedgerPolicy::Alarm));
+        let place = &read.placement.default;
+        assert_eq!(place.path, Path::new("/tmp/demo/private"));
+        assert_eq!((place.mode, read.server.len(), read.ledger_policy), (0o600, 1, LedgerPolicy::Alarm));
     }
 
     #[test]

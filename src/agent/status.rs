@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
-use super::{Agent, AgentError, anchor, obtain, read_if_there};
+use super::{Agent, AgentError, anchor, copies, obtain, read_if_there};
 use crate::ca::bundle::{Bundle, BundleError};
 use crate::ca::pem_file;
 use crate::clock::Timestamp;
@@ -28,7 +28,17 @@ pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
     let known = identity::known_entitlements(&agent.settings.state);
     let now = agent.now();
     let bundles = survey(agent, &enrolment.anchors, known.as_ref())?;
-    let bundles = bundles.into_iter().map(|found| describe(agent, found, now)).collect();
+    let bundles = bundles.into_iter().map(|found| {
+        let mut status = describe(agent, found, now);
+        if status.problem.is_none()
+            && let Some(path) = copies::stale(agent, &status.name, &enrolment.anchors)?
+        {
+            status.problem =
+                Some(format!("its copy at {} is missing or out of date; psfca renew writes it", path.display()));
+        }
+        Ok(status)
+    });
+    let bundles = bundles.collect::<Result<_, AgentError>>()?;
     let server = match agent.settings.server.is_empty() {
         true => vec![enrolment.server.clone()],
         false => agent.settings.server.clone(),
@@ -70,7 +80,7 @@ fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
         _ if by_hand => (None, None),
         _ => (None, Some("it is missing; psfca renew gets it".to_owned())),
     };
-    let path = agent.bundle_path(&found.name);
+    let path = agent.settings.placement.bundle(&found.name).path;
     BundleStatus { path, entitled: found.entitlement.is_some(), by_hand, certificate, problem, name: found.name }
 }
 
@@ -102,6 +112,7 @@ pub(super) fn survey(
     let by_name: BTreeMap<_, _> = certs.iter().map(|cert| (&cert.name, cert)).collect();
     let mut names: BTreeSet<DnsName> = by_name.keys().map(|name| (*name).clone()).collect();
     names.extend(lying_there(agent)?);
+    names.extend(agent.settings.placement.named().cloned());
     let mut found = Vec::new();
     for name in names {
         let entitlement = by_name.get(&name).copied();
@@ -115,7 +126,7 @@ pub(super) fn survey(
 }
 
 fn lying_there(agent: &Agent<'_>) -> Result<Vec<DnsName>, AgentError> {
-    let directory = &agent.settings.bundles;
+    let directory = &agent.settings.placement.default.path;
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -133,7 +144,7 @@ fn examine(
     name: &DnsName,
     promised: Option<&Entitlement>,
 ) -> Result<(Installed, Option<Serial>), AgentError> {
-    let path = agent.bundle_path(name);
+    let path = agent.settings.placement.bundle(name).path;
     let text = match read_if_there(&path) {
         Ok(None) => return Ok((Installed::Missing, None)),
         Ok(Some(text)) => Zeroizing::new(text),

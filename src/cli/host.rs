@@ -94,6 +94,14 @@ pub fn installed(
     writeln!(out, "  serial {serial}, until {}, renewed from {}", until.with_distance(now), due.with_distance(now))
 }
 
+/// Says that a copy of the bundle was written.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn copied(path: &Path) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "  copied to {}", path.display())
+}
+
 /// Says what became of everything.
 ///
 /// # Errors
@@ -103,6 +111,12 @@ pub fn report(report: &Report, now: Timestamp) -> io::Result<()> {
     writeln!(out, "{}: {}", report.host, outcome("its identity", &report.identity, now))?;
     for line in &report.names {
         writeln!(out, "{}: {}", line.name, outcome("it", &line.outcome, now))?;
+        for path in &line.copies_written {
+            writeln!(out, "  copied to {}", path.display())?;
+        }
+        if let Some(problem) = &line.copy_problem {
+            writeln!(out, "  a copy is out of date: {problem}")?;
+        }
     }
     if report.names.is_empty() {
         writeln!(out, "This host may have no certificate just now: no role of its own is listed under any name.")?;

@@ -7,7 +7,7 @@ use super::host::with_agent;
 use crate::agent::identity::{self, Enrolment};
 use crate::agent::ledger::Memory;
 use crate::agent::obtain::{self, Exchange, Request};
-use crate::agent::{Agent, AgentError};
+use crate::agent::{Agent, AgentError, copies};
 use crate::ca::bundle::Bundle;
 use crate::cli;
 use crate::name::DnsName;
@@ -37,7 +37,7 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
         if args.stdout {
             cli::host::text(&bundle.to_pem())?
         } else {
-            install(agent, &args.name, &bundle)?
+            install(agent, &enrolment, &args.name, &bundle)?
         }
         after(&ledger)
     })
@@ -50,12 +50,15 @@ fn after(ledger: &Memory) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> anyhow::Result<()> {
+fn install(agent: &Agent<'_>, enrolment: &Enrolment, name: &DnsName, bundle: &Bundle) -> anyhow::Result<()> {
     obtain::install(agent, name, bundle).map_err(AgentError::from)?;
     let leaf = bundle.leaf();
     let due = Validity::new(leaf.not_before, leaf.not_after, &leaf.serial).due();
-    let path = agent.bundle_path(name);
+    let path = agent.settings.placement.bundle(name).path;
     cli::host::installed(name, &path, &leaf.serial, leaf.not_after, due, agent.now())?;
+    for copy in copies::keep(agent, name, bundle, &enrolment.anchors).map_err(AgentError::from)? {
+        cli::host::copied(&copy)?;
+    }
     if let Some(note) = agent.ownership_note() {
         cli::host::note(&note)?;
     }
