@@ -39,6 +39,9 @@ fn start() -> (Ca, Host) {
     (ca, host)
 }
 
+/// Harm done to the file or directory at a path.
+type Damage = fn(&Path);
+
 fn own(host: &Host) -> Bundle {
     Bundle::parse(&fs::read(host.dir().join("own/pg.pem")).unwrap()).unwrap()
 }
@@ -89,7 +92,7 @@ fn a_copy_that_is_not_what_the_bundle_says_is_told_and_made_again_without_a_new_
     let (_ca, host) = start();
     host.ok(&["renew"]);
     let serial = own(&host).leaf().serial.clone();
-    let damages: [(&str, fn(&Path)); 5] = [
+    let damages: [(_, Damage); 5] = [
         ("copies/combined.pem", |path| fs::write(path, "torn").unwrap()),
         ("copies/smtpd.pem", |path| fs::remove_file(path).unwrap()),
         ("copies/secret.yaml", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap()),
