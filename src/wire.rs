@@ -143,6 +143,8 @@ pub enum EventKind {
     TokenMade,
     /// A host spent a token.
     HostEnrolled,
+    /// Bodies of certificates were dropped after their retention.
+    BodiesDropped,
 }
 
 impl EventKind {
@@ -154,6 +156,7 @@ impl EventKind {
             Self::Declaration => "declaration",
             Self::TokenMade => "token_made",
             Self::HostEnrolled => "host_enrolled",
+            Self::BodiesDropped => "bodies_dropped",
         }
     }
 }
@@ -207,6 +210,11 @@ pub enum AuditEvent {
         /// SHA-256 of the public key that spent it.
         key_sha256: Digest,
     },
+    /// Bodies of certificates were dropped after their retention.
+    BodiesDropped {
+        /// Only of certificates that ended before this moment.
+        ended_before: Timestamp,
+    },
 }
 
 /// A certificate in the ledger.
@@ -231,9 +239,14 @@ pub struct AuditCertificate {
     pub key_sha256: Digest,
     /// Whether the CA made the key.
     pub ca_made_key: bool,
+    /// SHA-256 of the to-be-signed bytes.
+    pub tbs_sha256: Digest,
+    /// Whether those bytes and the signature were dropped after their retention.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub body_dropped: bool,
     /// Why it was issued.
     pub rule: Rule,
-    /// The certificate in PEM; only when its serial was asked for and its signature is stored.
+    /// The certificate in PEM; only when its serial was asked for and its signature is still stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
 }

@@ -129,6 +129,8 @@ pub struct CaConfig {
     pub admin_group: Option<String>,
     /// The longest lifetime a declaration may ask for (`max_days`).
     pub max_lifetime: Lifetime,
+    /// How long after a certificate's end its body is kept (`retention`); none: for ever.
+    pub retention: Option<Duration>,
     /// What clients can make the daemon do (`limits`).
     pub limits: Limits,
 }

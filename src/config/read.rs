@@ -14,7 +14,7 @@ use crate::token::{ServerAddress, ServerName};
 use crate::yaml::reader::{Fields, Reader};
 use crate::yaml::{self, Node};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "name",
     "cert_opts",
     "trust_domain",
@@ -28,6 +28,7 @@ const KEYS: [&str; 14] = [
     "admin_socket",
     "admin_group",
     "max_days",
+    "retention",
     "limits",
 ];
 /// Most files in a declaration.
@@ -38,6 +39,10 @@ const MAX_SERVER_NAMES: usize = 100;
 const DEFAULT_MAX_DAYS: u64 = 90;
 /// Highest ceiling: well inside the three years of an issuing CA (rule R5).
 const HIGHEST_MAX_DAYS: f64 = 825.0;
+/// Days that bodies are kept when `ca.yaml` does not say.
+const DEFAULT_RETENTION_DAYS: u64 = 400;
+/// A hundred years.
+const HIGHEST_RETENTION_DAYS: u64 = 36_500;
 
 pub(super) fn config(file: &SourceFile) -> Result<(CaConfig, Diagnostics), Diagnostics> {
     let mut out = Diagnostics::new();
@@ -69,6 +74,7 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
     let admin_group =
         fields.get("admin_group").and_then(|node| reader.parsed(node, "admin_group", "name a Unix group", group_name));
     let max_lifetime = max_lifetime(reader, fields);
+    let retention = retention(reader, fields);
     let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
     let ca_key = fields.get("ca_key").map_or(CaKeyKind::default(), |node| ca_key(reader, node));
     Some(CaConfig {
@@ -85,6 +91,7 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
         admin_socket: paths.admin_socket,
         admin_group,
         max_lifetime: max_lifetime?,
+        retention: retention?,
         limits,
     })
 }
@@ -294,6 +301,26 @@ fn max_lifetime(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<Lifetime>
         );
     }
     lifetime
+}
+
+/// None inside stands for ever.
+fn retention(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<Option<Duration>> {
+    let days = match fields.get("retention") {
+        None => DEFAULT_RETENTION_DAYS,
+        Some(node) => {
+            let help = format!("write 1 to {HIGHEST_RETENTION_DAYS}, or forever");
+            let read = reader.parsed(node, "retention", &help, |text| match text.parse() {
+                _ if text == "forever" => Ok(None),
+                Ok(days @ 1..=HIGHEST_RETENTION_DAYS) => Ok(Some(days)),
+                _ => Err("it is neither a whole number of days, at least one, nor forever"),
+            });
+            match read? {
+                Some(days) => days,
+                None => return Some(None),
+            }
+        }
+    };
+    Some(Some(Duration::from_secs(days * 86_400)))
 }
 
 fn limits(reader: &mut Reader<'_>, node: &Node) -> Limits {

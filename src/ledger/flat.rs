@@ -34,6 +34,7 @@ pub(super) struct FlatEntry {
     expires: Option<Timestamp>,
     replace: Option<bool>,
     operator_uid: Option<u32>,
+    ended_before: Option<Timestamp>,
 }
 
 /// A field that the event must have.
@@ -75,6 +76,7 @@ impl TryFrom<FlatEntry> for Entry {
                 token: required!(flat.token),
                 key_sha256: required!(flat.key_sha256),
             },
+            EventKind::BodiesDropped => Event::BodiesDropped { ended_before: required!(flat.ended_before) },
         };
         Ok(Self { v: flat.v, time: flat.time, event })
     }

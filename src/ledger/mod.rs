@@ -58,6 +58,11 @@ pub enum Event {
         /// SHA-256 of the public key that spent it.
         key_sha256: Digest,
     },
+    /// Bodies of certificates before this entry are dropped after their retention; those of CAs stay.
+    BodiesDropped {
+        /// Only of certificates that ended before this moment.
+        ended_before: Timestamp,
+    },
 }
 
 impl Event {
@@ -69,6 +74,7 @@ impl Event {
             Self::Declaration { .. } => EventKind::Declaration,
             Self::TokenMade { .. } => EventKind::TokenMade,
             Self::HostEnrolled { .. } => EventKind::HostEnrolled,
+            Self::BodiesDropped { .. } => EventKind::BodiesDropped,
         }
     }
 
@@ -77,7 +83,7 @@ impl Event {
     pub const fn host(&self) -> Option<&HostName> {
         match self {
             Self::Certificate(record) => record.host.as_ref(),
-            Self::Declaration { .. } => None,
+            Self::Declaration { .. } | Self::BodiesDropped { .. } => None,
             Self::TokenMade { host, .. } | Self::HostEnrolled { host, .. } => Some(host),
         }
     }

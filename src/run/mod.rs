@@ -12,6 +12,7 @@ mod inspect;
 mod issue;
 mod reload;
 mod renew;
+mod retention;
 mod serve;
 mod status;
 mod token;

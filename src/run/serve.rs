@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{init, reload};
+use super::{init, reload, retention};
 use crate::api::{self, Api, Listener, RequestLimits};
 use crate::ca::authorities::{Authorities, CaFiles};
 use crate::ca::key_file::load_ledger_key;
@@ -98,6 +98,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         tokio::spawn(watch.keep_up(config.clone(), Arc::clone(&ca))),
         tokio::spawn(upkeep(Arc::clone(&ca), config.clone(), tls, renew_after)),
         tokio::spawn(watchdog(Arc::clone(&store))),
+        tokio::spawn(retention::keep(Arc::clone(&store), Arc::clone(&ca.clock), config.retention)),
     ];
     tracing::info!(address = %listening, admin = %config.admin_socket.display(), "serving");
     sd_notify::notify(&[NotifyState::Ready])?;

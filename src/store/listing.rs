@@ -30,11 +30,20 @@ pub struct StoredEntry {
     pub event: Event,
     /// Its leaf hash.
     pub leaf_hash: Digest,
-    /// What lies beside it; of a certificate alone.
-    pub body: Option<StoredBody>,
+    /// How it stands; of a certificate alone.
+    pub state: Option<StoredState>,
 }
 
-/// What lies beside a certificate's entry.
+/// How a recorded certificate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredState {
+    /// Whether its signature was stored.
+    pub released: bool,
+    /// Whether its body was dropped after its retention.
+    pub dropped: bool,
+}
+
+/// What a certificate's entry is the record of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBody {
     /// The recorded bytes.
@@ -55,6 +64,19 @@ impl Store {
         now: Timestamp,
     ) -> Result<(Vec<StoredEntry>, Option<u64>), StoreError> {
         self.read(move |connection| page(connection, &query, now)).await
+    }
+
+    /// The body of the certificate at `index`; none where there is no such certificate, or no body any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn body(&self, index: u64) -> Result<Option<StoredBody>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT tbs, signature FROM body WHERE idx = ?1")?;
+            let body = |row: &Row<'_>| Ok(StoredBody { tbs: row.get(0)?, signature: row.get(1)? });
+            Ok(statement.query_row([index], body).optional()?)
+        })
+        .await
     }
 }
 
@@ -208,7 +230,7 @@ fn certificates(query: &AuditQuery, range: &Range, now: Timestamp) -> Option<Sel
         _ if query.state == Some(CertificateState::Issued) => "INDEXED BY certificate_by_state",
         _ => "NOT INDEXED",
     };
-    let mut select = Select::new(format!("listed.tbs, listed.signature FROM certificate AS listed {index}"), range);
+    let mut select = Select::new(format!("listed.released, listed.dropped FROM certificate AS listed {index}"), range);
     select.times(query);
     if let Some(serial) = &query.serial {
         select.filter("listed.serial = ?", serial.octets().to_vec());
@@ -223,10 +245,12 @@ fn certificates(query: &AuditQuery, range: &Range, now: Timestamp) -> Option<Sel
         select.filter("listed.role = ?", role.as_str().to_owned());
     }
     if let Some(state) = query.state {
-        select.filter("(listed.signature IS NULL) = ?", i64::from(state == CertificateState::Recorded));
+        select.filter("listed.released = ?", i64::from(state == CertificateState::Issued));
     }
     if let Some(end) = query.expiring_before {
         select.order = "listed.not_after, listed.idx";
+        // Only what ended long ago has no body; the index leaves that out.
+        select.conditions.push("listed.dropped = 0");
         select.filter("listed.not_after >= ?", now.unix());
         select.filter("listed.not_after < ?", end.unix());
         if let Some(before) = query.before {
@@ -265,13 +289,14 @@ fn events(query: &AuditQuery, range: &Range) -> Option<Select> {
 fn stored_entry(row: &Row<'_>) -> Result<StoredEntry, StoreError> {
     let index: u64 = row.get(0)?;
     let Entry { time, event, .. } = Entry::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
-    let tbs: Option<Vec<u8>> = row.get(3)?;
-    if tbs.is_some() != matches!(event, Event::Certificate(_)) {
+    let state = match (row.get(3)?, row.get(4)?) {
+        (Some(released), Some(dropped)) => Some(StoredState { released, dropped }),
+        _ => None,
+    };
+    if state.is_some() != matches!(event, Event::Certificate(_)) {
         return Err(StoreError::Damaged(format!("entry {index} is not what the listing takes it for")));
     }
-    let signature = row.get(4)?;
-    let body = tbs.map(|tbs| StoredBody { tbs, signature });
-    Ok(StoredEntry { index, time, event, leaf_hash: read::digest(row, 2)?, body })
+    Ok(StoredEntry { index, time, event, leaf_hash: read::digest(row, 2)?, state })
 }
 
 #[cfg(test)]
@@ -307,8 +332,8 @@ mod tests {
             (r#""host":"lb0.psf.io","event":"token_made""#, "INDEX event_by_host (host=? AND rowid"),
             (r#""role":"lb""#, "INDEX certificate_by_role (role=? AND rowid"),
             (r#""serial":"0102""#, "INDEX certificate_by_serial (serial=?"),
-            (r#""state":"recorded""#, "INDEX certificate_by_state (<expr>=? AND rowid"),
-            (r#""state":"issued""#, "INDEX certificate_by_state (<expr>=? AND rowid"),
+            (r#""state":"recorded""#, "INDEX certificate_by_state (released=? AND rowid"),
+            (r#""state":"issued""#, "INDEX certificate_by_state (released=? AND rowid"),
             (r#""expiring_before":"2026-11-22T00:00:00Z""#, "INDEX certificate_by_end (not_after>? AND not_after<?)"),
             (r#""expiring_before":"2026-11-22T00:00:00Z","before":7"#, "INDEX certificate_by_end"),
         ];

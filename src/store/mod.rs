@@ -8,7 +8,9 @@
 
 mod copy;
 mod listing;
+mod migration;
 mod read;
+mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -30,8 +32,9 @@ use crate::grant::CertificateKind;
 use crate::ledger::EntryError;
 use crate::name::HostName;
 
-pub use copy::{Cell, Copied, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets};
-pub use listing::{StoredBody, StoredEntry};
+pub use copy::{Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets};
+pub use listing::{StoredBody, StoredEntry, StoredState};
+pub use retention::Sweep;
 pub use tiles::Head;
 pub use verbs::{Condition, Draft, NewDeclaration, NewToken};
 
@@ -48,6 +51,17 @@ pub enum StoreError {
     /// The file was written by a newer version.
     #[error("the ledger has schema version {found}, this psfca knows {known}; use the newer psfca")]
     Newer {
+        /// What the file says.
+        found: i64,
+        /// What this version can read.
+        known: i64,
+    },
+    /// The file was written by an older version, and is to be read without being changed.
+    #[error(
+        "the ledger has schema version {found}, this psfca reads version {known}; its psfca serve brings the ledger to \
+         that version, and the psfca that wrote it can read it as it is"
+    )]
+    Older {
         /// What the file says.
         found: i64,
         /// What this version can read.
@@ -213,7 +227,7 @@ impl Store {
         schema::create(path)
     }
 
-    /// Opens the ledger at `path`, for this process alone.
+    /// Opens the ledger at `path`, for this process alone; one of an older schema version becomes one of this.
     ///
     /// # Errors
     /// [`StoreError::Absent`], [`StoreError::InUse`], [`StoreError::Newer`], or what SQLite says.

@@ -124,4 +124,5 @@ async fn listed(store: &Store, query: AuditQuery) -> Vec<u64> {
 mod files;
 mod listing;
 mod refusals;
+mod retention;
 mod tokens;

@@ -48,7 +48,7 @@ fn append(
 }
 
 /// Appends an entry that is not a certificate's, and what the listing needs of it.
-fn append_event(
+pub(super) fn append_event(
     transaction: &Transaction<'_>,
     edge: &mut Edge,
     at: Timestamp,
@@ -197,8 +197,8 @@ impl Verb for Record {
         let record = &self.draft.record;
         transaction
             .prepare_cached(
-                "INSERT INTO certificate (idx, serial, name, host, role, recorded, not_after, tbs)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO certificate (idx, serial, name, host, role, recorded, not_after, released, dropped)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0)",
             )?
             .execute(params![
                 index,
@@ -208,8 +208,10 @@ impl Verb for Record {
                 record.rule.role().map(RoleName::as_str),
                 self.draft.at.unix(),
                 record.not_after.unix(),
-                &*self.draft.tbs,
             ])?;
+        transaction
+            .prepare_cached("INSERT INTO body (idx, tbs) VALUES (?1, ?2)")?
+            .execute(params![index, &*self.draft.tbs])?;
         self.outcome = Ok(Recorded {
             index,
             kind: record.kind,

@@ -1,8 +1,9 @@
 //! Whether a ledger holds: every entry is what its hash says, the hashes make the tree, and whatever
 //! else the file says follows from the entries. Reads only, and believes nothing in the file.
 //!
-//! What cannot be found, because no entry says it: that a signature was dropped (its certificate
-//! then counts as unreleased, as after a crash), or replaced by another one of the same key.
+//! What cannot be found, because no entry says it: that a signature was removed (its certificate
+//! then counts as unreleased, as after a crash), or replaced by another one of the same key. A whole
+//! body may be missing only where an entry says until which end bodies were dropped.
 
 mod pass;
 mod signatures;
@@ -48,6 +49,8 @@ pub struct Summary {
     pub certificates: u64,
     /// Certificates whose signature is not stored: they may or may not have left the CA.
     pub unreleased: u64,
+    /// Certificates whose body was dropped after its retention: what they were is known by its hash.
+    pub dropped: u64,
     /// Signatures that were verified.
     pub signatures: u64,
     /// Things that do not hold.

@@ -22,7 +22,7 @@ use psfca::name::{DnsName, HostName};
 use psfca::profile::{KeyKind, Lifetime, SubjectFields};
 use psfca::random::SystemRandom;
 use psfca::serial::Serial;
-use psfca::store::{Condition, Draft, NewDeclaration, Store};
+use psfca::store::{Condition, Draft, NewDeclaration, Store, Sweep};
 
 use super::{ROLES_YAML, TLS_YAML};
 
@@ -141,6 +141,13 @@ impl Books {
             }
         }
         tasks.join_all().await;
+    }
+
+    /// Drops the bodies of what ends within so many seconds after the beginning; how many.
+    pub async fn drop_bodies(&self, seconds: i64) -> u64 {
+        let mut sweep = Sweep::new(Timestamp::from_unix(BEGIN + seconds));
+        while self.ca.store.sweep(&mut sweep, self.clock.now()).await.unwrap() {}
+        sweep.dropped()
     }
 
     /// The newest signed checkpoint.

@@ -47,6 +47,8 @@ pub enum EventWord {
     TokenMade,
     /// A host spent a token
     HostEnrolled,
+    /// Bodies of certificates were dropped after their retention
+    BodiesDropped,
 }
 
 impl From<EventWord> for EventKind {
@@ -56,6 +58,7 @@ impl From<EventWord> for EventKind {
             EventWord::Declaration => Self::Declaration,
             EventWord::TokenMade => Self::TokenMade,
             EventWord::HostEnrolled => Self::HostEnrolled,
+            EventWord::BodiesDropped => Self::BodiesDropped,
         }
     }
 }

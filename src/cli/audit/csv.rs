@@ -84,6 +84,10 @@ fn fields(entry: &AuditEntry) -> [String; 17] {
             set("key_sha256", key_sha256.to_string());
             EventKind::HostEnrolled
         }
+        AuditEvent::BodiesDropped { ended_before } => {
+            set("not_after", ended_before.to_string());
+            EventKind::BodiesDropped
+        }
     };
     set("event", kind.as_str().to_owned());
     row

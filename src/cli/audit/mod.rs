@@ -68,6 +68,10 @@ fn row(entry: &AuditEntry, now: Timestamp) -> [String; 9] {
         AuditEvent::HostEnrolled { host, .. } => {
             (EventKind::HostEnrolled, [nothing(), nothing(), host.to_string(), nothing(), nothing(), nothing()])
         }
+        AuditEvent::BodiesDropped { ended_before } => {
+            let until = ended_before.with_distance(now);
+            (EventKind::BodiesDropped, [nothing(), nothing(), nothing(), until, nothing(), nothing()])
+        }
     };
     let ([index, time, event], [b, c, d, e, f, g]) = (head(kind), rest);
     [index, time, event, b, c, d, e, f, g].map(|cell| if cell.is_empty() { nothing() } else { cell })
@@ -91,6 +95,10 @@ pub fn print_certificate(entry: &AuditEntry, certificate: &AuditCertificate, now
     let made = if certificate.ca_made_key { ", made by the CA" } else { "" };
     line(&mut out, "key", &format!("SHA-256 {}{made}", certificate.key_sha256))?;
     line(&mut out, "ledger", &format!("entry {}, leaf hash {}", entry.index, entry.leaf_hash))?;
+    if certificate.body_dropped {
+        let what = "dropped, since it ended longer ago than ca.yaml's retention; the entry keeps the SHA-256 of what was signed";
+        line(&mut out, "certificate", &format!("{what}, {}", certificate.tbs_sha256))?;
+    }
     if let Some(certificate) = &certificate.certificate {
         write!(out, "{certificate}")?;
     }

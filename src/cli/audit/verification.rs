@@ -76,6 +76,12 @@ impl Printer {
             some => format!("{some} of them without a signature: recorded, and perhaps never released"),
         };
         line("certificates", format!("{}, {unreleased}", summary.certificates))?;
+        if summary.dropped > 0 {
+            line(
+                "dropped",
+                format!("{} bodies, after their retention; their hashes are in the entries", summary.dropped),
+            )?;
+        }
         line("signatures", format!("{} verified", summary.signatures))?;
         let checkpoint = against.map_or_else(
             || "none was given, so that this ledger was not exchanged is not shown (--against)".to_owned(),

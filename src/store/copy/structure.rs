@@ -19,8 +19,8 @@ const INDEXES: [(&str, &str, &str); 6] = [
     ("certificate_by_name", "name", "1"),
     ("certificate_by_host", "host", "host IS NOT NULL"),
     ("certificate_by_role", "role", "role IS NOT NULL"),
-    ("certificate_by_end", "not_after", "1"),
-    ("certificate_by_state", "signature IS NULL", "1"),
+    ("certificate_by_end", "not_after", "dropped = 0"),
+    ("certificate_by_state", "released", "1"),
 ];
 
 /// Everything that is wrong, one text for each.
@@ -84,7 +84,7 @@ enum Key<'r> {
 }
 
 impl<'r> Key<'r> {
-    /// None for NULL, which the indexes leave out or the tables do not allow.
+    /// None for NULL: the row is not in the index.
     fn of(row: &'r Row<'_>, column: usize) -> Result<Option<Self>, rusqlite::Error> {
         Ok(match row.get_ref(column)? {
             ValueRef::Integer(number) => Some(Self::Number(number)),
@@ -99,7 +99,7 @@ fn contents_of_table(
     keyed: &RandomState,
     contents: &mut [Content; INDEXES.len()],
 ) -> Result<(), StoreError> {
-    let columns: Vec<_> = INDEXES.iter().map(|(_, over, _)| *over).collect();
+    let columns: Vec<_> = INDEXES.iter().map(|(_, over, rows)| format!("iif({rows}, {over}, NULL)")).collect();
     let mut statement =
         connection.prepare(&format!("SELECT {}, idx FROM certificate NOT INDEXED ORDER BY idx", columns.join(", ")))?;
     let mut rows = statement.query([])?;
