@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
 use crate::name::{DnsName, HostName, RoleName};
 use crate::profile::{KeyKind, Usages};
+use crate::refusal::RefusalRecord;
 use crate::serial::Serial;
 
 /// Media type of a certificate request body (RFC 5967).
@@ -133,6 +134,8 @@ pub enum EventKind {
     TokenMade,
     /// A host spent a token.
     HostEnrolled,
+    /// A request was refused.
+    Refused,
 }
 
 impl EventKind {
@@ -144,6 +147,7 @@ impl EventKind {
             Self::Declaration => "declaration",
             Self::TokenMade => "token_made",
             Self::HostEnrolled => "host_enrolled",
+            Self::Refused => "refused",
         }
     }
 }
@@ -197,6 +201,8 @@ pub enum AuditEvent {
         /// SHA-256 of the public key that spent it.
         key_sha256: Digest,
     },
+    /// A request was refused.
+    Refused(RefusalRecord),
 }
 
 /// A certificate in the ledger.

@@ -47,6 +47,8 @@ pub enum EventWord {
     TokenMade,
     /// A host spent a token
     HostEnrolled,
+    /// A request was refused
+    Refused,
 }
 
 impl From<EventWord> for EventKind {
@@ -56,6 +58,7 @@ impl From<EventWord> for EventKind {
             EventWord::Declaration => Self::Declaration,
             EventWord::TokenMade => Self::TokenMade,
             EventWord::HostEnrolled => Self::HostEnrolled,
+            EventWord::Refused => Self::Refused,
         }
     }
 }
