@@ -11,6 +11,7 @@ pub mod grant;
 pub mod name;
 pub mod profile;
 pub mod random;
+pub mod refusal;
 pub mod serial;
 pub mod telemetry;
 pub mod text;

@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
 use crate::name::{DnsName, HostName, RoleName};
 use crate::profile::{KeyKind, Usages};
+use crate::refusal::RefusalRecord;
 use crate::serial::Serial;
 
 /// Media type of a certificate request body (RFC 5967).
@@ -145,6 +146,8 @@ pub enum EventKind {
     HostEnrolled,
     /// Bodies of certificates were dropped after their retention.
     BodiesDropped,
+    /// A request was refused.
+    Refused,
 }
 
 impl EventKind {
@@ -157,6 +160,7 @@ impl EventKind {
             Self::TokenMade => "token_made",
             Self::HostEnrolled => "host_enrolled",
             Self::BodiesDropped => "bodies_dropped",
+            Self::Refused => "refused",
         }
     }
 }
@@ -215,6 +219,8 @@ pub enum AuditEvent {
         /// Only of certificates that ended before this moment.
         ended_before: Timestamp,
     },
+    /// A request was refused.
+    Refused(RefusalRecord),
 }
 
 /// A certificate in the ledger.

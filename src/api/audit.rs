@@ -68,6 +68,7 @@ fn entry(api: &Api, stored: StoredEntry, body: Option<StoredBody>) -> AuditEntry
         }
         Event::HostEnrolled { host, token, key_sha256 } => AuditEvent::HostEnrolled { host, token, key_sha256 },
         Event::BodiesDropped { ended_before } => AuditEvent::BodiesDropped { ended_before },
+        Event::Refused(record) => AuditEvent::Refused(record),
     };
     AuditEntry { index, time, leaf_hash, event }
 }

@@ -45,8 +45,10 @@ pub(super) async fn issue(
     let name = DnsName::parse(&name)?;
     let body = read_body(body)?;
     let key = if body.is_empty() { KeySource::MadeHere } else { KeySource::Request(request(&headers, &body)?) };
-    let issued = api.ca.issue(&identity, &name, key).await?;
-    Ok(answer(issued, CertificateKind::Service, name.as_str()))
+    match api.ca.issue(&identity, &name, key).await {
+        Ok(issued) => Ok(answer(issued, CertificateKind::Service, name.as_str())),
+        Err(error) => Err(Refusal::NotIssued { name, error }),
+    }
 }
 
 pub(super) fn read_body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {

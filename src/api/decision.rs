@@ -1,4 +1,5 @@
-//! One log line and one count for every decision, whatever the handler was.
+//! One log line and one count for every decision, whatever the handler was; what was refused is noted in
+//! the ledger too.
 
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::Api;
+use super::refused::Noted;
 use crate::ca::identity::Peer;
 use crate::clock::Timestamp;
 use crate::grant::CertificateKind;
@@ -20,12 +22,13 @@ pub(super) enum Decision {
     /// A token was made.
     TokenMade { host: String },
     /// Nothing left but a problem.
-    Refused { reason: &'static str, detail: String },
+    Refused { reason: &'static str, detail: String, noted: Option<Noted> },
 }
 
-/// Logs and counts what was decided.
+/// Logs and counts what was decided, and notes what was refused.
 pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let who = caller(request.extensions().get::<Peer>());
+    let peer = request.extensions().get::<Peer>().cloned();
+    let who = caller(peer.as_ref());
     let method = request.method().clone();
     // The path only, and only its beginning: it comes from the network.
     let path: String = request.uri().path().chars().take(120).collect();
@@ -36,8 +39,11 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
             tracing::info!(caller = %who, kind = kind.as_str(), %name, %serial, index, %not_after, "issued");
         }
         Some(Decision::TokenMade { host }) => tracing::info!(caller = %who, %host, "token made"),
-        Some(Decision::Refused { reason, detail }) => {
+        Some(Decision::Refused { reason, detail, noted }) => {
             api.metrics.refused(reason);
+            if let Some(refused) = noted.as_ref().and_then(|noted| noted.by(peer.as_ref())) {
+                api.ca.store.note_refusal(api.ca.clock.now(), refused);
+            }
             let status = response.status().as_u16();
             tracing::info!(caller = %who, %method, path = %path.escape_debug(), status, reason, detail = %detail.escape_debug(), "refused");
         }

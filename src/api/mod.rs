@@ -11,6 +11,7 @@ mod health;
 mod ledger;
 mod operator;
 mod problem;
+mod refused;
 
 use std::sync::Arc;
 

@@ -11,9 +11,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::decision::Decision;
+use super::refused::Noted;
 use crate::digest::Digest;
 use crate::issue::{IdentityError, IssueError};
-use crate::name::NameError;
+use crate::name::{DnsName, NameError};
 use crate::store::{RecordError, StoreError};
 use crate::token::TokenError;
 use crate::wire::{PROBLEM, Problem};
@@ -29,6 +30,8 @@ pub(super) enum Refusal {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Issue(#[from] IssueError),
+    #[error("{error}")]
+    NotIssued { name: DnsName, error: IssueError },
     #[error("the name in the path is no DNS name: {0}")]
     Name(#[from] NameError),
     #[error(transparent)]
@@ -67,7 +70,9 @@ impl Refusal {
         match self {
             Self::NoIdentity => (StatusCode::UNAUTHORIZED, "no-identity", "No host identity"),
             Self::NotAnOperator => (StatusCode::FORBIDDEN, "not-an-operator", "For operators only"),
-            Self::Identity(error) | Self::Issue(IssueError::Identity(error)) => match error {
+            Self::Identity(error)
+            | Self::Issue(IssueError::Identity(error))
+            | Self::NotIssued { error: IssueError::Identity(error), .. } => match error {
                 IdentityError::Expired { .. } => {
                     (StatusCode::FORBIDDEN, "identity-expired", "The host's identity has expired")
                 }
@@ -75,7 +80,7 @@ impl Refusal {
                 IdentityError::Replaced(_) => (StatusCode::FORBIDDEN, "replaced", "The host has a newer identity"),
                 IdentityError::Disabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
             },
-            Self::Issue(error) => match error {
+            Self::Issue(error) | Self::NotIssued { error, .. } => match error {
                 IssueError::Identity(_) | IssueError::Denied(_) => {
                     (StatusCode::FORBIDDEN, "denied", "The declaration does not allow this")
                 }
@@ -91,7 +96,7 @@ impl Refusal {
                 IssueError::Record(error) => match error {
                     RecordError::HostUnknown(_) => (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled"),
                     RecordError::HostDisabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
-                    RecordError::TokenUnknown | RecordError::TokenExpired(_) | RecordError::TokenSpent => {
+                    RecordError::TokenUnknown | RecordError::TokenExpired { .. } | RecordError::TokenSpent(_) => {
                         (StatusCode::FORBIDDEN, "bad-token", "The token cannot be used")
                     }
                     RecordError::AlreadyEnrolled(_) => {
@@ -128,7 +133,7 @@ impl IntoResponse for Refusal {
             status: status.as_u16(),
             detail: self.to_string(),
         };
-        let refused = Decision::Refused { reason: name, detail: problem.detail.clone() };
+        let refused = Decision::Refused { reason: name, detail: problem.detail.clone(), noted: Noted::of(&self) };
         let mut response = (status, Json(problem)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
         if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -2,13 +2,16 @@
 //! enum inside a flattened struct, goes by a map of values and takes several times as long, and an
 //! audit reads entries by the million.
 
+use std::net::IpAddr;
+
 use serde::Deserialize;
 
 use super::{CertificateRecord, Entry, Event};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
-use crate::name::HostName;
+use crate::name::{DnsName, HostName};
+use crate::refusal::{RefusalReason, RefusalRecord};
 use crate::serial::Serial;
 use crate::wire::EventKind;
 
@@ -35,6 +38,10 @@ pub(super) struct FlatEntry {
     replace: Option<bool>,
     operator_uid: Option<u32>,
     ended_before: Option<Timestamp>,
+    reason: Option<RefusalReason>,
+    address: Option<IpAddr>,
+    repeated: Option<u64>,
+    omitted: Option<u64>,
 }
 
 /// A field that the event must have.
@@ -77,6 +84,14 @@ impl TryFrom<FlatEntry> for Entry {
                 key_sha256: required!(flat.key_sha256),
             },
             EventKind::BodiesDropped => Event::BodiesDropped { ended_before: required!(flat.ended_before) },
+            EventKind::Refused => Event::Refused(RefusalRecord {
+                reason: required!(flat.reason),
+                host: flat.host,
+                name: flat.name.map(|name| DnsName::parse(&name)).transpose().map_err(|_| "`name` is no DNS name")?,
+                address: required!(flat.address),
+                repeated: required!(flat.repeated),
+                omitted: required!(flat.omitted),
+            }),
         };
         Ok(Self { v: flat.v, time: flat.time, event })
     }

@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
 use crate::name::HostName;
+use crate::refusal::RefusalRecord;
 use crate::serial::Serial;
 use crate::wire::EventKind;
 
@@ -63,6 +64,8 @@ pub enum Event {
         /// Only of certificates that ended before this moment.
         ended_before: Timestamp,
     },
+    /// A request was refused; not every one gets an entry.
+    Refused(RefusalRecord),
 }
 
 impl Event {
@@ -75,6 +78,7 @@ impl Event {
             Self::TokenMade { .. } => EventKind::TokenMade,
             Self::HostEnrolled { .. } => EventKind::HostEnrolled,
             Self::BodiesDropped { .. } => EventKind::BodiesDropped,
+            Self::Refused(_) => EventKind::Refused,
         }
     }
 
@@ -85,6 +89,7 @@ impl Event {
             Self::Certificate(record) => record.host.as_ref(),
             Self::Declaration { .. } | Self::BodiesDropped { .. } => None,
             Self::TokenMade { host, .. } | Self::HostEnrolled { host, .. } => Some(host),
+            Self::Refused(record) => record.host.as_ref(),
         }
     }
 }
@@ -230,6 +235,31 @@ mod tests {
             r#"{"v":1,"time":"2026-11-21T10:00:00Z","event":"certificate","kind":"service","serial":"0102","name":"postgresql.psf.io","host":"pg0.iad1.psf.io","not_before":"2026-11-21T09:00:00Z","not_after":"2026-11-22T10:00:00Z","key_sha256":"2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683","ca_made_key":false,"tbs_sha256":"3595d0af0f0ba42721b917ff183f98a4f8208bee7c84efa02badb2d41e22d69f","rule":{"by":"server_names"}}"#
         );
         assert_eq!(Entry::decode(encoded.bytes()).unwrap(), entry);
+    }
+
+    #[test]
+    fn the_format_of_a_refusal_never_changes() {
+        let time = Timestamp::from_unix(1_795_255_200);
+        let refused = RefusalRecord {
+            reason: crate::refusal::RefusalReason::Denied,
+            host: Some(HostName::parse("pg0.iad1.psf.io").unwrap()),
+            name: Some(crate::name::DnsName::parse("lb.psf.io").unwrap()),
+            address: "2001:db8::1".parse().unwrap(),
+            repeated: 2,
+            omitted: 0,
+        };
+        let stranger = RefusalRecord { host: None, name: None, ..refused.clone() };
+        for (refused, middle) in
+            [(refused, r#""denied","host":"pg0.iad1.psf.io","name":"lb.psf.io""#), (stranger, r#""denied""#)]
+        {
+            let entry = Entry::new(time, Event::Refused(refused));
+            let encoded = entry.encode().unwrap();
+            let expected = format!(
+                r#"{{"v":1,"time":"2026-11-21T10:00:00Z","event":"refused","reason":{middle},"address":"2001:db8::1","repeated":2,"omitted":0}}"#
+            );
+            assert_eq!(std::str::from_utf8(encoded.bytes()).unwrap(), expected);
+            assert_eq!(Entry::decode(encoded.bytes()).unwrap(), entry);
+        }
     }
 
     #[test]

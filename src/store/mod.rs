@@ -10,6 +10,7 @@ mod copy;
 mod listing;
 mod migration;
 mod read;
+mod refusals;
 mod retention;
 mod schema;
 #[cfg(test)]
@@ -113,11 +114,16 @@ pub enum RecordError {
     #[error("the token is unknown; it was made by another CA, or never")]
     TokenUnknown,
     /// Past its hour.
-    #[error("the token expired at {0}")]
-    TokenExpired(Timestamp),
-    /// Spent by another key.
+    #[error("the token expired at {at}")]
+    TokenExpired {
+        /// The host that it is for.
+        host: HostName,
+        /// Its end.
+        at: Timestamp,
+    },
+    /// Spent by another key; the host that the token is for.
     #[error("the token was spent already, by another key")]
-    TokenSpent,
+    TokenSpent(HostName),
     /// The host has an identity and the token may not replace it.
     #[error("{0} is enrolled already; an operator can make a replacing token: psfca token {0} --replace")]
     AlreadyEnrolled(HostName),
@@ -212,6 +218,7 @@ pub struct Store {
     jobs: SyncSender<writer::Job>,
     reader: Arc<Mutex<Connection>>,
     projection: Arc<RwLock<Projection>>,
+    refusals: Arc<Mutex<refusals::RefusalLimit>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -246,7 +253,8 @@ impl Store {
             .name("ledger".to_owned())
             .spawn(move || writer.run(&waiting))
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self { jobs, reader, projection, thread: Mutex::new(Some(thread)) })
+        let refusals = Arc::default();
+        Ok(Self { jobs, reader, projection, refusals, thread: Mutex::new(Some(thread)) })
     }
 
     /// Records a certificate durably, if its condition holds at that moment.

@@ -27,10 +27,10 @@ impl TokenRow {
     /// token expires, since its answer may have been lost on the way.
     pub(super) fn check(&self, now: Timestamp, key: Digest) -> Result<(), RecordError> {
         if now >= self.expires {
-            return Err(RecordError::TokenExpired(self.expires));
+            return Err(RecordError::TokenExpired { host: self.host.clone(), at: self.expires });
         }
         match self.spent_by {
-            Some(spent_by) if spent_by != key => Err(RecordError::TokenSpent),
+            Some(spent_by) if spent_by != key => Err(RecordError::TokenSpent(self.host.clone())),
             _ => Ok(()),
         }
     }

@@ -49,6 +49,8 @@ pub enum EventWord {
     HostEnrolled,
     /// Bodies of certificates were dropped after their retention
     BodiesDropped,
+    /// A request was refused
+    Refused,
 }
 
 impl From<EventWord> for EventKind {
@@ -59,6 +61,7 @@ impl From<EventWord> for EventKind {
             EventWord::TokenMade => Self::TokenMade,
             EventWord::HostEnrolled => Self::HostEnrolled,
             EventWord::BodiesDropped => Self::BodiesDropped,
+            EventWord::Refused => Self::Refused,
         }
     }
 }

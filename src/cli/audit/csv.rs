@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::wire::{AuditEntry, AuditEvent, EventKind};
 
 /// The columns; what an event does not have stays empty.
-const HEADER: [&str; 17] = [
+const HEADER: [&str; 21] = [
     "index",
     "time",
     "event",
@@ -23,6 +23,10 @@ const HEADER: [&str; 17] = [
     "declaration",
     "token",
     "operator_uid",
+    "reason",
+    "address",
+    "repeated",
+    "omitted",
 ];
 
 /// A header and one line for each entry.
@@ -38,8 +42,8 @@ pub fn print_csv(entries: &[AuditEntry]) -> io::Result<()> {
     Ok(())
 }
 
-fn fields(entry: &AuditEntry) -> [String; 17] {
-    let mut row = [const { String::new() }; 17];
+fn fields(entry: &AuditEntry) -> [String; 21] {
+    let mut row = [const { String::new() }; 21];
     let mut set = |column: &str, value: String| {
         if let Some(at) = HEADER.iter().position(|name| *name == column) {
             row[at] = value;
@@ -87,6 +91,15 @@ fn fields(entry: &AuditEntry) -> [String; 17] {
         AuditEvent::BodiesDropped { ended_before } => {
             set("not_after", ended_before.to_string());
             EventKind::BodiesDropped
+        }
+        AuditEvent::Refused(record) => {
+            set("host", record.host.as_ref().map(ToString::to_string).unwrap_or_default());
+            set("name", record.name.as_ref().map(ToString::to_string).unwrap_or_default());
+            set("reason", record.reason.as_str().to_owned());
+            set("address", record.address.to_string());
+            set("repeated", record.repeated.to_string());
+            set("omitted", record.omitted.to_string());
+            EventKind::Refused
         }
     };
     set("event", kind.as_str().to_owned());

@@ -72,6 +72,12 @@ fn row(entry: &AuditEntry, now: Timestamp) -> [String; 9] {
             let until = ended_before.with_distance(now);
             (EventKind::BodiesDropped, [nothing(), nothing(), nothing(), until, nothing(), nothing()])
         }
+        AuditEvent::Refused(record) => {
+            let name = record.name.as_ref().map_or_else(nothing, ToString::to_string);
+            let who = record.host.as_ref().map_or_else(|| record.address.to_string(), ToString::to_string);
+            let more = if record.repeated == 0 { nothing() } else { format!("{} repeated", record.repeated) };
+            (EventKind::Refused, [record.reason.as_str().to_owned(), name, who, nothing(), more, nothing()])
+        }
     };
     let ([index, time, event], [b, c, d, e, f, g]) = (head(kind), rest);
     [index, time, event, b, c, d, e, f, g].map(|cell| if cell.is_empty() { nothing() } else { cell })

@@ -1,0 +1,90 @@
+//! Which refusals the ledger tells, and what of them. One match, without a wildcard: for a new error
+//! somebody has to decide.
+
+use super::problem::Refusal;
+use crate::ca::identity::Peer;
+use crate::issue::{IdentityError, IssueError};
+use crate::name::{DnsName, HostName};
+use crate::refusal::{RefusalReason, RefusedRequest};
+use crate::store::RecordError;
+
+/// What of a refusal is for the ledger.
+#[derive(Debug, Clone)]
+pub(super) struct Noted {
+    reason: RefusalReason,
+    /// The host that a token is for; where the connection has an identity, that says who asks.
+    host: Option<HostName>,
+    name: Option<DnsName>,
+}
+
+impl Noted {
+    /// None for mistakes in the form of a request and for failures of the CA.
+    pub(super) fn of(refusal: &Refusal) -> Option<Self> {
+        let plain = |reason| Some((reason, None));
+        let (reason, host) = match refusal {
+            Refusal::NoIdentity => plain(RefusalReason::NoIdentity),
+            Refusal::NotAnOperator => plain(RefusalReason::NotAnOperator),
+            Refusal::Identity(error) => plain(identity(error)),
+            Refusal::Issue(error) | Refusal::NotIssued { error, .. } => issue(error),
+            Refusal::Name(_)
+            | Refusal::Token(_)
+            | Refusal::Store(_)
+            | Refusal::MediaType
+            | Refusal::Malformed(_)
+            | Refusal::TooLarge
+            | Refusal::NoSuchSize { .. }
+            | Refusal::NoSuchDeclaration(_)
+            | Refusal::NoCiphers
+            | Refusal::NoSuchPath
+            | Refusal::NoSuchMethod
+            | Refusal::TooSlow
+            | Refusal::Internal => None,
+        }?;
+        let name = match refusal {
+            Refusal::NotIssued { name, .. } => Some(name.clone()),
+            _ => None,
+        };
+        Some(Self { reason, host, name })
+    }
+
+    /// With who asked, by the connection; none for an operator, whose mistakes are told to nobody else.
+    pub(super) fn by(&self, peer: Option<&Peer>) -> Option<RefusedRequest> {
+        let Some(Peer::Network { address, identity }) = peer else { return None };
+        let host = identity.as_ref().map(|identity| identity.host.clone()).or_else(|| self.host.clone());
+        let address = address.ip().to_canonical();
+        Some(RefusedRequest { reason: self.reason, host, name: self.name.clone(), address })
+    }
+}
+
+const fn identity(error: &IdentityError) -> RefusalReason {
+    match error {
+        IdentityError::Expired { .. } => RefusalReason::IdentityExpired,
+        IdentityError::Unknown(_) => RefusalReason::NotEnrolled,
+        IdentityError::Replaced(_) => RefusalReason::IdentityReplaced,
+        IdentityError::Disabled(_) => RefusalReason::Disabled,
+    }
+}
+
+/// The reason, and the host that a token is for.
+fn issue(error: &IssueError) -> Option<(RefusalReason, Option<HostName>)> {
+    match error {
+        IssueError::Identity(error) => Some((identity(error), None)),
+        IssueError::Denied(_) => Some((RefusalReason::Denied, None)),
+        IssueError::Key(_) => Some((RefusalReason::BadKey, None)),
+        IssueError::NoCaMadeKey { .. } => Some((RefusalReason::NoCaMadeKey, None)),
+        IssueError::Record(error) => match error {
+            RecordError::HostUnknown(_) => Some((RefusalReason::NotEnrolled, None)),
+            RecordError::HostDisabled(_) => Some((RefusalReason::Disabled, None)),
+            RecordError::TokenUnknown => Some((RefusalReason::TokenUnknown, None)),
+            RecordError::TokenExpired { host, .. } => Some((RefusalReason::TokenExpired, Some(host.clone()))),
+            RecordError::TokenSpent(host) => Some((RefusalReason::TokenSpent, Some(host.clone()))),
+            RecordError::AlreadyEnrolled(host) => Some((RefusalReason::AlreadyEnrolled, Some(host.clone()))),
+            RecordError::DeclarationChanged | RecordError::Store(_) => None,
+        },
+        IssueError::Build(_)
+        | IssueError::Random(_)
+        | IssueError::Lint(_)
+        | IssueError::Entry(_)
+        | IssueError::Sign(_) => None,
+    }
+}
