@@ -133,6 +133,8 @@ pub enum EventKind {
     TokenMade,
     /// A host spent a token.
     HostEnrolled,
+    /// An operator with the root's key gave up what was lost.
+    Recovered,
 }
 
 impl EventKind {
@@ -144,6 +146,7 @@ impl EventKind {
             Self::Declaration => "declaration",
             Self::TokenMade => "token_made",
             Self::HostEnrolled => "host_enrolled",
+            Self::Recovered => "recovered",
         }
     }
 }
@@ -196,6 +199,13 @@ pub enum AuditEvent {
         token: Digest,
         /// SHA-256 of the public key that spent it.
         key_sha256: Digest,
+    },
+    /// An operator with the root's key gave up what was lost.
+    Recovered {
+        /// The signed root statement, whole.
+        statement: String,
+        /// Who ran the command.
+        operator_uid: u32,
     },
 }
 

@@ -89,8 +89,8 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
         let outcome = renew_one(agent, client, found, options).await;
         names.push(Line { name, outcome });
     }
-    let ledger_trouble = ledger.trouble();
-    Ok(Report { host: enrolment.host, identity, trust_problem, trust_written, ledger_trouble, names })
+    let (ledger_trouble, ledger_recovered) = (ledger.trouble(), ledger.news().cloned());
+    Ok(Report { host: enrolment.host, identity, trust_problem, trust_written, ledger_trouble, ledger_recovered, names })
 }
 
 async fn same_roots(client: &mut Client, trusted: &[CertificateDer<'_>]) -> Result<(), AgentError> {

@@ -63,6 +63,7 @@ fn entry(api: &Api, stored: StoredEntry, whole: bool) -> AuditEntry {
             AuditEvent::TokenMade { token, host, expires, replace, operator_uid }
         }
         Event::HostEnrolled { host, token, key_sha256 } => AuditEvent::HostEnrolled { host, token, key_sha256 },
+        Event::Recovered { statement, operator_uid } => AuditEvent::Recovered { statement, operator_uid },
     };
     AuditEntry { index, time, leaf_hash, event }
 }

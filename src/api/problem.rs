@@ -43,6 +43,8 @@ pub(super) enum Refusal {
     TooLarge,
     #[error("the ledger has {head} entries; nothing can be said of {size}, or of a larger size before a smaller one")]
     NoSuchSize { size: u64, head: u64 },
+    #[error("nothing of this ledger was ever given up")]
+    NoRecovery,
     #[error("no declaration with hash {0} was ever in force here")]
     NoSuchDeclaration(Digest),
     #[error("there is nothing at this path; GET /openapi.json says what there is")]
@@ -107,6 +109,7 @@ impl Refusal {
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::NoSuchSize { .. } => (StatusCode::NOT_FOUND, "no-such-size", "The ledger never had this size"),
+            Self::NoRecovery => (StatusCode::NOT_FOUND, "no-recovery", "There was no recovery"),
             Self::NoSuchDeclaration(_) => (StatusCode::NOT_FOUND, "no-such-declaration", "Never in force"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "Nothing here"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "Not this way"),

@@ -34,6 +34,7 @@ pub(super) struct FlatEntry {
     expires: Option<Timestamp>,
     replace: Option<bool>,
     operator_uid: Option<u32>,
+    statement: Option<String>,
 }
 
 /// A field that the event must have.
@@ -75,6 +76,9 @@ impl TryFrom<FlatEntry> for Entry {
                 token: required!(flat.token),
                 key_sha256: required!(flat.key_sha256),
             },
+            EventKind::Recovered => {
+                Event::Recovered { statement: required!(flat.statement), operator_uid: required!(flat.operator_uid) }
+            }
         };
         Ok(Self { v: flat.v, time: flat.time, event })
     }

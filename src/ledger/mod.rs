@@ -58,6 +58,13 @@ pub enum Event {
         /// SHA-256 of the public key that spent it.
         key_sha256: Digest,
     },
+    /// An operator with the root's key gave up what was lost.
+    Recovered {
+        /// The signed root statement, whole.
+        statement: String,
+        /// Who ran the command.
+        operator_uid: u32,
+    },
 }
 
 impl Event {
@@ -69,6 +76,7 @@ impl Event {
             Self::Declaration { .. } => EventKind::Declaration,
             Self::TokenMade { .. } => EventKind::TokenMade,
             Self::HostEnrolled { .. } => EventKind::HostEnrolled,
+            Self::Recovered { .. } => EventKind::Recovered,
         }
     }
 
@@ -77,7 +85,7 @@ impl Event {
     pub const fn host(&self) -> Option<&HostName> {
         match self {
             Self::Certificate(record) => record.host.as_ref(),
-            Self::Declaration { .. } => None,
+            Self::Declaration { .. } | Self::Recovered { .. } => None,
             Self::TokenMade { host, .. } | Self::HostEnrolled { host, .. } => Some(host),
         }
     }

@@ -9,6 +9,7 @@
 mod copy;
 mod listing;
 mod read;
+mod recovery;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::name::HostName;
 
 pub use copy::{Cell, Copied, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets};
 pub use listing::{StoredBody, StoredEntry};
+pub use recovery::NewRecovery;
 pub use tiles::Head;
 pub use verbs::{Condition, Draft, NewDeclaration, NewToken};
 

@@ -48,7 +48,7 @@ fn append(
 }
 
 /// Appends an entry that is not a certificate's, and what the listing needs of it.
-fn append_event(
+pub(super) fn append_event(
     transaction: &Transaction<'_>,
     edge: &mut Edge,
     at: Timestamp,

@@ -84,6 +84,10 @@ fn fields(entry: &AuditEntry) -> [String; 17] {
             set("key_sha256", key_sha256.to_string());
             EventKind::HostEnrolled
         }
+        AuditEvent::Recovered { statement: _, operator_uid } => {
+            set("operator_uid", operator_uid.to_string());
+            EventKind::Recovered
+        }
     };
     set("event", kind.as_str().to_owned());
     row
