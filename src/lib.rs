@@ -28,6 +28,7 @@ pub mod pattern;
 pub mod policy;
 pub mod renewal;
 pub mod report;
+pub mod root_statement;
 
 // Layer 2: the store.
 pub mod store;
@@ -43,6 +44,7 @@ pub mod enroll;
 pub mod in_force;
 pub mod init;
 pub mod issue;
+pub mod recover;
 pub mod verification;
 
 // Layer 5: edges.

@@ -1,6 +1,8 @@
 //! The JSON that passes between daemon, hosts and operators, for both ends. Plain data: the edges
 //! convert to and from validated types.
 
+mod health;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -10,6 +12,8 @@ use crate::name::{DnsName, HostName, RoleName};
 use crate::profile::{KeyKind, Usages};
 use crate::refusal::RefusalRecord;
 use crate::serial::Serial;
+
+pub use health::{CaHealth, DeclarationHealth, Health};
 
 /// Media type of a certificate request body (RFC 5967).
 pub const PKCS10: &str = "application/pkcs10";
@@ -148,6 +152,8 @@ pub enum EventKind {
     BodiesDropped,
     /// A request was refused.
     Refused,
+    /// An operator with the root's key gave up what was lost.
+    Recovered,
 }
 
 impl EventKind {
@@ -161,6 +167,7 @@ impl EventKind {
             Self::HostEnrolled => "host_enrolled",
             Self::BodiesDropped => "bodies_dropped",
             Self::Refused => "refused",
+            Self::Recovered => "recovered",
         }
     }
 }
@@ -221,6 +228,13 @@ pub enum AuditEvent {
     },
     /// A request was refused.
     Refused(RefusalRecord),
+    /// An operator with the root's key gave up what was lost.
+    Recovered {
+        /// The signed root statement, whole.
+        statement: String,
+        /// Who ran the command.
+        operator_uid: u32,
+    },
 }
 
 /// A certificate in the ledger.
@@ -347,47 +361,6 @@ pub struct Consistency {
     pub new: u64,
     /// The proof (RFC 9162, section 2.1.4.1).
     pub hashes: Vec<Digest>,
-}
-
-/// One CA certificate in [`Health`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CaHealth {
-    /// `root`, `issuing` or `identity`.
-    pub ca: String,
-    /// Its end.
-    pub not_after: Timestamp,
-    /// Set when less than 180 days remain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-}
-
-/// The declaration in force, in [`Health`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeclarationHealth {
-    /// Its hash.
-    pub sha256: Digest,
-    /// Since when it is in force.
-    pub since: Timestamp,
-    /// How many names it has.
-    pub names: usize,
-    /// Why what lies in the files now is not in force.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
-
-/// `GET /healthz`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// `ok`, or `warning` when something below carries one.
-    pub status: String,
-    /// The daemon's version.
-    pub version: String,
-    /// The declaration in force.
-    pub declaration: DeclarationHealth,
-    /// Each CA certificate.
-    pub ca: Vec<CaHealth>,
-    /// Entries in the ledger.
-    pub ledger_size: u64,
 }
 
 /// An error (RFC 9457).

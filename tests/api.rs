@@ -68,7 +68,7 @@ const fn row(route: &'static str, name: &'static str, answers: [u16; 5]) -> Row 
 
 /// Each POST carries a certificate request; a host is pg0.iad1.psf.io.
 //                                                    nobody host leaf foreign operator
-const WHO_GETS_WHAT: [Row; 20] = [
+const WHO_GETS_WHAT: [Row; 21] = [
     row("GET /PSF_CA.pem", "", /*               */ [200, 200, 0, 0, 200]),
     row("GET /healthz", "", /*                  */ [200, 200, 0, 0, 200]),
     row("GET /readyz", "", /*                   */ [200, 200, 0, 0, 200]),
@@ -86,6 +86,7 @@ const WHO_GETS_WHAT: [Row; 20] = [
     row("GET /v1/declarations/{sha256}", "", /*   */ [404, 404, 0, 0, 200]),
     row("GET /v1/ledger/checkpoint", "", /*     */ [401, 200, 0, 0, 200]),
     row("GET /v1/ledger/consistency", "?old=1&new=2", [401, 200, 0, 0, 200]),
+    row("GET /v1/ledger/recovery", "", /*       */ [401, 200, 0, 0, 200]),
     row("GET /v1/ledger/tile/{*path}", "0/000.p/2", [404, 404, 0, 0, 200]),
     row("GET /v1/hosts", "", /*                 */ [404, 404, 0, 0, 200]),
     row("POST /v1/tokens", "", /*               */ [404, 404, 0, 0, 400]),
@@ -96,7 +97,10 @@ fn every_caller_gets_what_the_table_says_on_every_route_and_the_document_knows_t
     let listed: BTreeSet<_> = WHO_GETS_WHAT.iter().map(|row| row.route.to_owned()).collect();
     assert_eq!(listed, routes().iter().map(|route| format!("{} {}", route.method, route.path)).collect());
 
-    let ca = Ca::start();
+    let mut ca = Ca::made_with("");
+    // So that there is one to be told of.
+    ca.ok(&["recover", "--seen", "99", "--yes"]);
+    ca.serve();
     let host = Host::enroll(&ca, "pg0.iad1.psf.io");
     host.ok(&["issue", "app.psf.io"]);
     let other_ca = Ca::start();
@@ -145,6 +149,12 @@ fn every_caller_gets_what_the_table_says_on_every_route_and_the_document_knows_t
             }
         }
     }
+}
+
+#[test]
+fn where_nothing_was_given_up_there_is_no_recovery() {
+    let ca = Ca::start();
+    assert_eq!(ask_admin(&ca, &[], "/v1/ledger/recovery").refusal(), (404, "no-recovery".to_owned()));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::process::Command;
 
+use support::rollback::copy_ledger;
 use support::tools::said;
 use support::{Ca, Host, clock};
 
@@ -160,6 +161,34 @@ fn code_5_when_a_service_fails_or_will_soon_and_nothing_helped() {
     fs::remove_file(host.bundle(NAME)).unwrap();
     exits(host.command(&["renew"]), 5, "NOT RENEWED");
     exits(host.command(&["status"]), 5, "PROBLEM it is missing");
+}
+
+#[test]
+fn code_6_when_the_ca_s_ledger_is_not_what_it_must_be() {
+    let (mut ca, host) = working();
+    ca.keep_address();
+    let backup = tempfile::tempdir().unwrap();
+    ca.terminate();
+    copy_ledger(&ca.state(), backup.path());
+    ca.serve();
+    host.ok(&["renew", "--force"]);
+    let fresh = Host::new("pg1.iad1.psf.io");
+    let token = ca.token("pg1.iad1.psf.io");
+    host.ok(&["renew", "--force"]);
+    ca.terminate();
+    copy_ledger(backup.path(), &ca.state());
+    ca.serve();
+    let text = "it went back, perhaps to an old backup";
+    for policy in ["refuse", "alarm"] {
+        let settings = fs::read_to_string(host.config()).unwrap();
+        fs::write(host.config(), settings.replace("ledger_policy: refuse\n", "") + "ledger_policy: " + policy + "\n")
+            .unwrap();
+        exits(host.command(&["issue", NAME]), 6, text);
+        exits(host.command(&["renew"]), 6, text);
+        exits(host.command(&["status"]), 5, text);
+    }
+    // What the CA does not know any more it denies; there is no ledger yet to be wrong.
+    assert_eq!(fresh.enroll_with(&token).status.code(), Some(3));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::client::{Client, ClientError};
 use crate::clock::{Clock, Timestamp};
 use crate::profile::KeyKind;
 use crate::random::Random;
+use crate::report::LEDGER;
 use crate::tls::{self, TlsError};
 use crate::token::{ServerAddress, TokenError};
 
@@ -121,14 +122,16 @@ impl AgentError {
         Self::State { path: path.to_owned(), cause: format!("{error}{hint}") }
     }
 
-    /// The exit code for this error alone: 3 denied, 4 CA unreachable, 1 anything local.
+    /// The exit code for this error alone: 3 denied, 4 CA unreachable, 6 its ledger, 1 anything local.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Client(error) if error.is_denial() => 3,
             Self::Client(error) if error.is_outage() => 4,
             // An answer that cannot be used is the CA's fault, and the old bundle stays.
-            Self::BadAnswer { .. } | Self::Ledger { .. } => 4,
+            Self::BadAnswer { .. } => 4,
+            // Not an outage: it does not end by itself, and somebody has to look at it.
+            Self::Ledger { .. } => LEDGER,
             _ => 1,
         }
     }

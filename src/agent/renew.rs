@@ -98,8 +98,8 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
             if options.dry_run { Ok(Vec::new()) } else { copies::keep_installed(agent, &name, &enrolment.anchors) };
         names.push(Line::new(name, outcome, copies.map_err(|error| error.to_string())));
     }
-    let ledger_trouble = ledger.trouble();
-    Ok(Report { host: enrolment.host, identity, trust_problem, trust_written, ledger_trouble, names })
+    let (ledger_trouble, ledger_recovered) = (ledger.trouble(), ledger.news().cloned());
+    Ok(Report { host: enrolment.host, identity, trust_problem, trust_written, ledger_trouble, ledger_recovered, names })
 }
 
 async fn same_roots(client: &mut Client, trusted: &[CertificateDer<'_>]) -> Result<(), AgentError> {

@@ -69,6 +69,7 @@ fn entry(api: &Api, stored: StoredEntry, body: Option<StoredBody>) -> AuditEntry
         Event::HostEnrolled { host, token, key_sha256 } => AuditEvent::HostEnrolled { host, token, key_sha256 },
         Event::BodiesDropped { ended_before } => AuditEvent::BodiesDropped { ended_before },
         Event::Refused(record) => AuditEvent::Refused(record),
+        Event::Recovered { statement, operator_uid } => AuditEvent::Recovered { statement, operator_uid },
     };
     AuditEntry { index, time, leaf_hash, event }
 }

@@ -38,6 +38,14 @@ pub(super) async fn consistency(
     }
 }
 
+/// The newest recovery, as the root statement that a root's key has signed.
+pub(super) async fn recovery(State(api): State<Arc<Api>>, auditor: Auditor) -> Result<impl IntoResponse, Refusal> {
+    admit(&api, &auditor)?;
+    let statement = api.ca.store.recovery().await?.ok_or(Refusal::NoRecovery)?;
+    let head = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    Ok((head, statement))
+}
+
 /// One tile of hashes or entries.
 pub(super) async fn tile(
     State(api): State<Arc<Api>>,

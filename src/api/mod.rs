@@ -91,6 +91,7 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/v1/declarations/{sha256}", Listener::Admin, get(audit::declaration)),
         route("GET", "/v1/ledger/checkpoint", Listener::Both, get(ledger::checkpoint)),
         route("GET", "/v1/ledger/consistency", Listener::Both, get(ledger::consistency)),
+        route("GET", "/v1/ledger/recovery", Listener::Both, get(ledger::recovery)),
         route("GET", "/v1/ledger/tile/{*path}", Listener::Admin, get(ledger::tile)),
         route("GET", "/v1/hosts", Listener::Admin, get(operator::hosts)),
         route("POST", "/v1/tokens", Listener::Admin, post(operator::make_token)),

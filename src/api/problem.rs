@@ -48,6 +48,8 @@ pub(super) enum Refusal {
     NoSuchSize { size: u64, head: u64 },
     #[error("the declaration in force has no cipher list for this, and no `default` under tls.ciphers")]
     NoCiphers,
+    #[error("nothing of this ledger was ever given up")]
+    NoRecovery,
     #[error("no declaration with hash {0} was ever in force here")]
     NoSuchDeclaration(Digest),
     #[error("there is nothing at this path; GET /openapi.json says what there is")]
@@ -115,6 +117,7 @@ impl Refusal {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::NoSuchSize { .. } => (StatusCode::NOT_FOUND, "no-such-size", "The ledger never had this size"),
             Self::NoCiphers => (StatusCode::NOT_FOUND, "no-ciphers", "No cipher list"),
+            Self::NoRecovery => (StatusCode::NOT_FOUND, "no-recovery", "There was no recovery"),
             Self::NoSuchDeclaration(_) => (StatusCode::NOT_FOUND, "no-such-declaration", "Never in force"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "Nothing here"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "Not this way"),

@@ -35,6 +35,7 @@ impl Noted {
             | Refusal::NoSuchSize { .. }
             | Refusal::NoSuchDeclaration(_)
             | Refusal::NoCiphers
+            | Refusal::NoRecovery
             | Refusal::NoSuchPath
             | Refusal::NoSuchMethod
             | Refusal::TooSlow

@@ -51,6 +51,9 @@ pub enum KeyError {
     /// The passphrase cannot be used.
     #[error("the key could not be encrypted; is the passphrase empty?")]
     Encryption,
+    /// The passphrase is another.
+    #[error("{0} cannot be opened with this passphrase")]
+    Passphrase(PathBuf),
 }
 
 impl From<NoRandomness> for KeyError {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::name::{DnsName, HostName};
-use crate::report::{BundleStatus, LedgerTrouble, Outcome, Report, Status};
+use crate::report::{BundleStatus, LedgerRecovery, LedgerTrouble, Outcome, Report, Status};
 use crate::serial::Serial;
 use crate::token::ServerAddress;
 
@@ -59,6 +59,20 @@ pub fn ledger(trouble: &LedgerTrouble) -> io::Result<()> {
         false => "certificates are installed all the same (ledger_policy: alarm)",
     };
     note(&format!("LEDGER: {}; {meanwhile}; tell whoever runs the CA", trouble.problem))
+}
+
+/// Says beside the result that the root's key gave up what this host had seen of the ledger.
+///
+/// # Errors
+/// When standard error is closed.
+pub fn recovered(recovery: &LedgerRecovery) -> io::Result<()> {
+    let LedgerRecovery { statement, seen, size, new_key, .. } = recovery;
+    let key = if *new_key { ", and by another key" } else { "" };
+    note(&format!(
+        "LEDGER RECOVERED: the CA lost a part of its ledger, and its root signed that at {statement}; this host had \
+         seen {seen} entries and holds the CA to those from {size} on{key}; if nobody told you of a loss, ask whoever \
+         runs the CA"
+    ))
 }
 
 /// Says that a host is enrolled.
@@ -178,6 +192,11 @@ pub fn status(status: &Status, now: Timestamp) -> io::Result<()> {
     }
     let ledger = &status.ledger;
     writeln!(out, "ledger    {} entries of {}, seen {}", ledger.size, ledger.origin, ledger.seen.with_distance(now))?;
+    if let Some(LedgerRecovery { statement, obeyed, seen, size, .. }) = &ledger.recovered {
+        let (statement, obeyed) = (statement.with_distance(now), obeyed.with_distance(now));
+        writeln!(out, "          recovered by the root's word of {statement}, obeyed {obeyed}:")?;
+        writeln!(out, "          {seen} entries had been seen, and {size} took their place")?;
+    }
     if let Some(problem) = &ledger.problem {
         writeln!(out, "          PROBLEM: {problem}")?;
     }

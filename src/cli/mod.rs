@@ -5,6 +5,7 @@ pub mod check;
 pub mod host;
 pub mod init;
 pub mod inspect;
+pub mod recover;
 pub mod table;
 pub mod token;
 pub mod why;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::name::{DnsName, HostName};
 
 pub use audit::args::{Audit, AuditCheckpoint, AuditCommand, AuditExport, AuditList, AuditShow, AuditVerify, AuditWhy};
+pub use recover::Recover;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -51,18 +53,24 @@ pub enum Command {
     Token(Token),
     /// List, explain, verify and export everything that the CA ever did
     Audit(Audit),
+    /// Give up what the ledger lost, with the root's key, so that hosts go on
+    Recover(Recover),
     /// Show what is in a PEM file and what is wrong with it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is broken or expired.")]
     Inspect(Inspect),
     /// Give this host an identity, with a token from `psfca token`
-    #[command(after_help = "Exit codes: 0 enrolled, 1 a local error, 3 denied, 4 the CA cannot be reached.")]
+    #[command(
+        after_help = "Exit codes: 0 enrolled, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 its ledger is not what it must be."
+    )]
     Enroll(Enroll),
     /// Get one certificate and install its bundle
-    #[command(after_help = "Exit codes: 0 done, 1 a local error, 3 denied, 4 the CA cannot be reached.")]
+    #[command(
+        after_help = "Exit codes: 0 done, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 its ledger is not what it must be."
+    )]
     Issue(Issue),
     /// Get every certificate that is due; what the timer runs
     #[command(
-        after_help = "Exit codes: 0 nothing was due, or all of it was renewed; 1 a local error; 3 the CA denied something that is due; 4 the CA cannot be reached and everything is still valid; 5 something is expired, missing or nearly so and could not be renewed. Where several apply: the first of 5, 1, 3, 4."
+        after_help = "Exit codes: 0 nothing was due, or all of it was renewed; 1 a local error; 3 the CA denied something that is due; 4 the CA cannot be reached and everything is still valid; 5 something is expired, missing or nearly so and could not be renewed; 6 the CA's ledger is not what it must be. Where several apply: the first of 5, 6, 1, 3, 4."
     )]
     Renew(Renew),
     /// Print the cipher list that the declaration has for a name, or its default

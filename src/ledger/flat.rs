@@ -42,6 +42,7 @@ pub(super) struct FlatEntry {
     address: Option<IpAddr>,
     repeated: Option<u64>,
     omitted: Option<u64>,
+    statement: Option<String>,
 }
 
 /// A field that the event must have.
@@ -92,6 +93,9 @@ impl TryFrom<FlatEntry> for Entry {
                 repeated: required!(flat.repeated),
                 omitted: required!(flat.omitted),
             }),
+            EventKind::Recovered => {
+                Event::Recovered { statement: required!(flat.statement), operator_uid: required!(flat.operator_uid) }
+            }
         };
         Ok(Self { v: flat.v, time: flat.time, event })
     }

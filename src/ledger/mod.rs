@@ -66,6 +66,13 @@ pub enum Event {
     },
     /// A request was refused; not every one gets an entry.
     Refused(RefusalRecord),
+    /// An operator with the root's key gave up what was lost.
+    Recovered {
+        /// The signed root statement, whole.
+        statement: String,
+        /// Who ran the command.
+        operator_uid: u32,
+    },
 }
 
 impl Event {
@@ -79,6 +86,7 @@ impl Event {
             Self::HostEnrolled { .. } => EventKind::HostEnrolled,
             Self::BodiesDropped { .. } => EventKind::BodiesDropped,
             Self::Refused(_) => EventKind::Refused,
+            Self::Recovered { .. } => EventKind::Recovered,
         }
     }
 
@@ -87,7 +95,7 @@ impl Event {
     pub const fn host(&self) -> Option<&HostName> {
         match self {
             Self::Certificate(record) => record.host.as_ref(),
-            Self::Declaration { .. } | Self::BodiesDropped { .. } => None,
+            Self::Declaration { .. } | Self::BodiesDropped { .. } | Self::Recovered { .. } => None,
             Self::TokenMade { host, .. } | Self::HostEnrolled { host, .. } => Some(host),
             Self::Refused(record) => record.host.as_ref(),
         }

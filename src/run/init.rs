@@ -26,7 +26,7 @@ pub(super) fn run(args: &cli::Init) -> anyhow::Result<ExitCode> {
         _ => RootKeyPlace::InState,
     };
     make_private_directory(&config.state_dir)?;
-    check_owner(&config.state_dir)?;
+    check_owner(&config.state_dir, "init")?;
     let founding = Founding {
         name: config.name.as_str(),
         subject: &config.subject,
@@ -65,18 +65,18 @@ fn make_private_directory(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The daemon runs as the owner of its state directory, and could not read keys that someone else made there.
-fn check_owner(state: &Path) -> anyhow::Result<()> {
+pub(super) fn check_owner(state: &Path, command: &str) -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = std::fs::metadata(state).with_context(|| format!("{} cannot be read", state.display()))?;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         let owner = accounts::user_name(metadata.uid());
-        bail!("{} belongs to {owner}, who runs the daemon: sudo -u {owner} psfca init", state.display());
+        bail!("{} belongs to {owner}, who runs the daemon: sudo -u {owner} psfca {command}", state.display());
     }
     Ok(())
 }
 
 /// The first line of a file; its line break is not part of the passphrase.
-fn read_passphrase(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+pub(super) fn read_passphrase(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("the passphrase in {}", path.display()))?;
     let text = Zeroizing::new(text);
     check_passphrase(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))

@@ -12,6 +12,7 @@ use crate::ca::bundle::Bundle;
 use crate::cli;
 use crate::name::DnsName;
 use crate::renewal::Validity;
+use crate::report::LEDGER;
 
 /// Gets one certificate, and installs its bundle or prints it.
 pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
@@ -43,11 +44,14 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Done, and 1 where that was in spite of the ledger.
+/// Done, and another code where that was in spite of the ledger.
 fn after(ledger: &Memory) -> anyhow::Result<ExitCode> {
+    if let Some(recovery) = ledger.news() {
+        cli::host::recovered(recovery)?;
+    }
     let Some(trouble) = ledger.trouble() else { return Ok(ExitCode::SUCCESS) };
     cli::host::ledger(&trouble)?;
-    Ok(ExitCode::FAILURE)
+    Ok(ExitCode::from(LEDGER))
 }
 
 fn install(agent: &Agent<'_>, enrolment: &Enrolment, name: &DnsName, bundle: &Bundle) -> anyhow::Result<()> {

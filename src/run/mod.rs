@@ -10,6 +10,7 @@ mod host;
 mod init;
 mod inspect;
 mod issue;
+mod recover;
 mod reload;
 mod renew;
 mod retention;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Token(args) => token::run(args),
         Command::Audit(args) => audit::run(args),
+        Command::Recover(args) => recover::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Enroll(args) => enroll::run(args),
         Command::Issue(args) => issue::run(args),

@@ -10,6 +10,7 @@ mod copy;
 mod listing;
 mod migration;
 mod read;
+mod recovery;
 mod refusals;
 mod retention;
 mod schema;
@@ -35,6 +36,7 @@ use crate::name::HostName;
 
 pub use copy::{Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets};
 pub use listing::{StoredBody, StoredEntry, StoredState};
+pub use recovery::NewRecovery;
 pub use retention::Sweep;
 pub use tiles::Head;
 pub use verbs::{Condition, Draft, NewDeclaration, NewToken};

@@ -3,6 +3,7 @@
 use super::signatures::{Issuers, Workers};
 use super::tables::Tables;
 use super::{Finding, Summary, unreadable};
+use crate::ca::statement::recovery_by;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::CertificateKind;
@@ -11,6 +12,7 @@ use crate::ledger::frontier::Frontier;
 use crate::ledger::tree::{TILE_HEIGHT, TILE_WIDTH};
 use crate::ledger::{CertificateRecord, Entry, Event, leaf_hash};
 use crate::name::{HostName, RoleName};
+use crate::root_statement::SignedRecovery;
 use crate::store::{CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets, StoreError};
 use crate::wire::EventKind;
 
@@ -78,8 +80,12 @@ impl<'p, 's> Pass<'p, 's> {
         if row.leaf_hash != leaf.as_bytes() {
             self.find(index, "the stored leaf hash is not that of the entry");
         }
+        let decoded = Entry::decode(row.bytes);
+        if let Ok(Entry { event: Event::Recovered { statement, .. }, .. }) = &decoded {
+            self.recovery(index, statement);
+        }
         self.grow(index, leaf);
-        match Entry::decode(row.bytes) {
+        match decoded {
             Ok(entry) => self.beside(index, entry, row),
             Err(error) => self.find(index, error.to_string()),
         }
@@ -142,6 +148,23 @@ impl<'p, 's> Pass<'p, 's> {
         }
         if let Err(what) = self.tables.apply(index, time, event) {
             self.find(index, what);
+        }
+    }
+
+    /// A recovery names the head that it follows, and is signed by a root of this ledger.
+    fn recovery(&mut self, index: u64, statement: &str) {
+        let signed = match SignedRecovery::parse(statement) {
+            Ok(signed) => signed,
+            Err(error) => return self.find(index, format!("the recovery's statement cannot be read: {error}")),
+        };
+        let claim = signed.claim();
+        if (claim.size, claim.root) != (self.frontier.size(), self.frontier.root()) {
+            self.find(index, "the recovery is not of the entries before it");
+        }
+        if !self.workers.are_idle()
+            && let Err(error) = recovery_by(statement, self.issuers.roots())
+        {
+            self.find(index, format!("the recovery's statement is not to be believed: {error}"));
         }
     }
 

@@ -22,6 +22,11 @@ pub(super) struct Issuers {
 }
 
 impl Issuers {
+    /// The roots.
+    pub(super) fn roots(&self) -> &[CaCertificate] {
+        &self.root
+    }
+
     /// Adds a CA certificate, if its signature is right.
     pub(super) fn add(&mut self, kind: CertificateKind, tbs: &[u8], signature: &[u8]) -> Result<(), String> {
         let unfit = |error| format!("the CA certificate that the entry stands for is none: {error}");

@@ -7,6 +7,7 @@
 pub mod ask;
 pub mod clock;
 pub mod ledger;
+pub mod rollback;
 pub mod stored_ledger;
 pub mod strace;
 pub mod tools;

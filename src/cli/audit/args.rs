@@ -23,7 +23,7 @@ pub struct Audit {
 pub enum AuditCommand {
     /// List what the CA did, newest first
     List(AuditList),
-    /// Show one certificate, and why it was issued
+    /// Show one certificate, and why it was issued; or any entry
     Show(AuditShow),
     /// Show which line of which declaration allowed a certificate
     Why(AuditWhy),
@@ -51,6 +51,8 @@ pub enum EventWord {
     BodiesDropped,
     /// A request was refused
     Refused,
+    /// An operator with the root's key gave up what was lost
+    Recovered,
 }
 
 impl From<EventWord> for EventKind {
@@ -62,6 +64,7 @@ impl From<EventWord> for EventKind {
             EventWord::HostEnrolled => Self::HostEnrolled,
             EventWord::BodiesDropped => Self::BodiesDropped,
             EventWord::Refused => Self::Refused,
+            EventWord::Recovered => Self::Recovered,
         }
     }
 }
@@ -138,7 +141,11 @@ pub struct AuditShow {
     #[command(flatten)]
     pub config: CaConfigFile,
     /// The certificate's serial number, in hexadecimal
-    pub serial: Serial,
+    #[arg(required_unless_present = "entry", conflicts_with = "entry")]
+    pub serial: Option<Serial>,
+    /// Show this entry of the ledger, whatever it is about
+    #[arg(long, value_name = "INDEX")]
+    pub entry: Option<u64>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -101,6 +101,10 @@ fn fields(entry: &AuditEntry) -> [String; 21] {
             set("omitted", record.omitted.to_string());
             EventKind::Refused
         }
+        AuditEvent::Recovered { statement: _, operator_uid } => {
+            set("operator_uid", operator_uid.to_string());
+            EventKind::Recovered
+        }
     };
     set("event", kind.as_str().to_owned());
     row

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use super::table::align;
 use crate::clock::Timestamp;
 use crate::grant::Rule;
+use crate::root_statement::SignedRecovery;
 use crate::wire::{AuditCertificate, AuditEntry, AuditEvent, CertificateState, EventKind};
 
 /// What stands where there is nothing.
@@ -78,6 +79,13 @@ fn row(entry: &AuditEntry, now: Timestamp) -> [String; 9] {
             let more = if record.repeated == 0 { nothing() } else { format!("{} repeated", record.repeated) };
             (EventKind::Refused, [record.reason.as_str().to_owned(), name, who, nothing(), more, nothing()])
         }
+        AuditEvent::Recovered { statement, .. } => {
+            let what = SignedRecovery::parse(statement).map_or_else(
+                |_| "(unreadable)".to_owned(),
+                |signed| format!("({} given up for {})", signed.claim().given_up, signed.claim().size),
+            );
+            (EventKind::Recovered, [nothing(), what, nothing(), nothing(), nothing(), nothing()])
+        }
     };
     let ([index, time, event], [b, c, d, e, f, g]) = (head(kind), rest);
     [index, time, event, b, c, d, e, f, g].map(|cell| if cell.is_empty() { nothing() } else { cell })
@@ -107,6 +115,30 @@ pub fn print_certificate(entry: &AuditEntry, certificate: &AuditCertificate, now
     }
     if let Some(certificate) = &certificate.certificate {
         write!(out, "{certificate}")?;
+    }
+    Ok(())
+}
+
+/// Any entry: a certificate's as [`print_certificate`], another's field by field.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_entry(entry: &AuditEntry, now: Timestamp) -> io::Result<()> {
+    if let AuditEvent::Certificate(certificate) = &entry.event {
+        return print_certificate(entry, certificate, now);
+    }
+    let mut out = io::stdout().lock();
+    line(&mut out, "recorded", &entry.time.with_distance(now))?;
+    if let serde_json::Value::Object(fields) = serde_json::to_value(&entry.event)? {
+        // A text of several lines comes last, as it is.
+        let many = |value: &serde_json::Value| value.as_str().is_some_and(|text| text.contains('\n'));
+        for (name, value) in fields.iter().filter(|(_, value)| !many(value)) {
+            line(&mut out, name, &value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned))?;
+        }
+        line(&mut out, "ledger", &format!("entry {}, leaf hash {}", entry.index, entry.leaf_hash))?;
+        for text in fields.values().filter(|value| many(value)).filter_map(serde_json::Value::as_str) {
+            write!(out, "\n{text}")?;
+        }
     }
     Ok(())
 }
