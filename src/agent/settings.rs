@@ -106,7 +106,11 @@ impl Settings {
         }
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+    /// Reads settings as they stand in the file `path`.
+    ///
+    /// # Errors
+    /// [`SettingsError::Wrong`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
         let wrong = |cause: String| SettingsError::Wrong { path: path.to_owned(), cause };
         // A file of comments alone is null to YAML and means the defaults to people.
         let raw: Option<Raw> = serde_yaml::from_str(text).map_err(|error| wrong(error.to_string()))?;

@@ -16,6 +16,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
+use super::pem_file::{self, Block, Content};
 use crate::digest::Digest;
 use crate::profile::KeyKind;
 
@@ -112,6 +113,9 @@ impl SubjectKey {
         if found == KeyKind::Rsa {
             check_rsa(spki)?;
         }
+        if !is_canonical(spki.raw) {
+            return Err(CsrError::Malformed("its public key is not encoded as DER".to_owned()));
+        }
         let algorithm = &request.signature_algorithm.algorithm;
         if *algorithm == OID_PKCS1_SHA1WITHRSA || *algorithm == OID_SHA1_WITH_RSA {
             return Err(CsrError::Sha1);
@@ -161,16 +165,27 @@ impl SubjectKey {
     }
 }
 
-/// DER of a request that came as PEM (RFC 7468, section 7) or as DER (RFC 5967).
+/// DER of a request that came as DER (RFC 5967), or as the one block of PEM (RFC 7468, section 7).
 fn request_der(body: &[u8]) -> Result<Vec<u8>, CsrError> {
     if body.first() == Some(&0x30) {
         return Ok(body.to_vec());
     }
-    let block = pem::parse(body).map_err(|error| CsrError::Malformed(error.to_string()))?;
-    match block.tag() {
-        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => Ok(block.into_contents()),
-        other => Err(CsrError::Malformed(format!("it is a PEM block of another kind ({})", other.escape_debug()))),
+    let blocks = pem_file::strict_blocks(body).map_err(|error| CsrError::Malformed(error.to_string()))?;
+    let several = blocks.len() > 1;
+    match blocks.into_iter().next() {
+        Some(_) if several => {
+            Err(CsrError::Malformed("there has to be one PEM block in it, and there are more".into()))
+        }
+        Some(Block { content: Content::Request(der), .. }) => Ok(der),
+        Some(Block { place, .. }) => Err(CsrError::Malformed(format!("{place} is of another kind"))),
+        None => Err(CsrError::Malformed("there is no PEM block in it".into())),
     }
+}
+
+/// Whether a public key is written in the one way in which the certificate will have it. Parsers read over a second
+/// value where one belongs.
+fn is_canonical(spki: &[u8]) -> bool {
+    rcgen::SubjectPublicKeyInfo::from_der(spki).is_ok_and(|read| read.subject_public_key_info() == spki)
 }
 
 /// The kind of a public key, by its algorithm and curve; none for kinds that are not used here.
