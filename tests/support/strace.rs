@@ -141,6 +141,16 @@ impl Call {
         matches!(&*self.name, "write" | "writev" | "sendto" | "sendmsg") && self.arguments.contains("<TCP:")
     }
 
+    /// The two addresses of the connection that it is about.
+    pub fn connection(&self) -> Option<&str> {
+        Some(self.arguments.split_once("<TCP:[")?.1.split_once("]>")?.0)
+    }
+
+    /// How many octets it moved.
+    pub fn moved(&self) -> usize {
+        self.result.parse().unwrap_or(0)
+    }
+
     /// A draw of 32 random bytes or more. Every signature needs one for its nonce; a serial number
     /// takes fewer.
     pub fn draws_for_signature(&self) -> bool {
