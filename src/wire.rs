@@ -1,14 +1,21 @@
 //! The JSON that passes between daemon, hosts and operators, for both ends. Plain data: the edges
 //! convert to and from validated types.
 
+mod hosts;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
+use crate::host::HostChange;
 use crate::name::{DnsName, HostName, RoleName};
 use crate::profile::{KeyKind, Usages};
 use crate::serial::Serial;
+
+pub use hosts::{
+    HostAnswer, HostCertificate, HostDetails, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
+};
 
 /// Media type of a certificate request body (RFC 5967).
 pub const PKCS10: &str = "application/pkcs10";
@@ -67,39 +74,6 @@ pub struct Entitlements {
     pub certs: Vec<Entitlement>,
 }
 
-/// `POST /v1/tokens` on the admin socket.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenRequest {
-    /// The host that may enrol with it.
-    pub host: HostName,
-    /// Whether it may replace the identity of a host that is enrolled already.
-    #[serde(default)]
-    pub replace: bool,
-}
-
-/// Answer to [`TokenRequest`]. Not `Debug`: it holds the secret.
-#[derive(Serialize, Deserialize)]
-pub struct TokenAnswer {
-    /// The whole token.
-    pub token: String,
-    /// When it stops working.
-    pub expires: Timestamp,
-    /// How many names the declaration in force gives the host; none at all may be a slip of the pen.
-    pub names: usize,
-}
-
-/// One enrolled host: an element of `GET /v1/hosts` on the admin socket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostSummary {
-    /// The host.
-    pub host: HostName,
-    /// Whether it is served.
-    pub enabled: bool,
-    /// When it was last enrolled.
-    pub enrolled: Timestamp,
-}
-
 /// Whether a recorded certificate is known to have been signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -133,6 +107,12 @@ pub enum EventKind {
     TokenMade,
     /// A host spent a token.
     HostEnrolled,
+    /// An operator disabled a host.
+    HostDisabled,
+    /// An operator enabled a host.
+    HostEnabled,
+    /// An operator removed a host.
+    HostRemoved,
 }
 
 impl EventKind {
@@ -144,6 +124,9 @@ impl EventKind {
             Self::Declaration => "declaration",
             Self::TokenMade => "token_made",
             Self::HostEnrolled => "host_enrolled",
+            Self::HostDisabled => "host_disabled",
+            Self::HostEnabled => "host_enabled",
+            Self::HostRemoved => "host_removed",
         }
     }
 }
@@ -197,6 +180,28 @@ pub enum AuditEvent {
         /// SHA-256 of the public key that spent it.
         key_sha256: Digest,
     },
+    /// An operator disabled a host.
+    HostDisabled(HostChange),
+    /// An operator enabled a host.
+    HostEnabled(HostChange),
+    /// An operator removed a host.
+    HostRemoved(HostChange),
+}
+
+impl AuditEvent {
+    /// What it is about.
+    #[must_use]
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Certificate(_) => EventKind::Certificate,
+            Self::Declaration { .. } => EventKind::Declaration,
+            Self::TokenMade { .. } => EventKind::TokenMade,
+            Self::HostEnrolled { .. } => EventKind::HostEnrolled,
+            Self::HostDisabled(_) => EventKind::HostDisabled,
+            Self::HostEnabled(_) => EventKind::HostEnabled,
+            Self::HostRemoved(_) => EventKind::HostRemoved,
+        }
+    }
 }
 
 /// A certificate in the ledger.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
+use crate::host::{HostAction, HostChange};
 use crate::name::HostName;
 use crate::serial::Serial;
 use crate::wire::EventKind;
@@ -58,9 +59,25 @@ pub enum Event {
         /// SHA-256 of the public key that spent it.
         key_sha256: Digest,
     },
+    /// An operator disabled a host.
+    HostDisabled(HostChange),
+    /// An operator enabled a host.
+    HostEnabled(HostChange),
+    /// An operator removed a host.
+    HostRemoved(HostChange),
 }
 
 impl Event {
+    /// An operator did this to a host.
+    #[must_use]
+    pub const fn host_changed(action: HostAction, change: HostChange) -> Self {
+        match action {
+            HostAction::Disable => Self::HostDisabled(change),
+            HostAction::Enable => Self::HostEnabled(change),
+            HostAction::Remove => Self::HostRemoved(change),
+        }
+    }
+
     /// What it is about.
     #[must_use]
     pub const fn kind(&self) -> EventKind {
@@ -69,6 +86,9 @@ impl Event {
             Self::Declaration { .. } => EventKind::Declaration,
             Self::TokenMade { .. } => EventKind::TokenMade,
             Self::HostEnrolled { .. } => EventKind::HostEnrolled,
+            Self::HostDisabled(_) => EventKind::HostDisabled,
+            Self::HostEnabled(_) => EventKind::HostEnabled,
+            Self::HostRemoved(_) => EventKind::HostRemoved,
         }
     }
 
@@ -79,6 +99,7 @@ impl Event {
             Self::Certificate(record) => record.host.as_ref(),
             Self::Declaration { .. } => None,
             Self::TokenMade { host, .. } | Self::HostEnrolled { host, .. } => Some(host),
+            Self::HostDisabled(change) | Self::HostEnabled(change) | Self::HostRemoved(change) => Some(&change.host),
         }
     }
 }
