@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod durable;
 pub mod grant;
+pub mod host;
 pub mod name;
 pub mod profile;
 pub mod random;

@@ -2,18 +2,23 @@
 //! convert to and from validated types.
 
 mod health;
+mod hosts;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
+use crate::host::HostChange;
 use crate::name::{DnsName, HostName, RoleName};
 use crate::profile::{KeyKind, Usages};
 use crate::refusal::RefusalRecord;
 use crate::serial::Serial;
 
 pub use health::{CaHealth, DeclarationHealth, Health};
+pub use hosts::{
+    HostAnswer, HostCertificate, HostDetails, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
+};
 
 /// Media type of a certificate request body (RFC 5967).
 pub const PKCS10: &str = "application/pkcs10";
@@ -82,39 +87,6 @@ pub struct CipherPolicy {
     pub ciphers: String,
 }
 
-/// `POST /v1/tokens` on the admin socket.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenRequest {
-    /// The host that may enrol with it.
-    pub host: HostName,
-    /// Whether it may replace the identity of a host that is enrolled already.
-    #[serde(default)]
-    pub replace: bool,
-}
-
-/// Answer to [`TokenRequest`]. Not `Debug`: it holds the secret.
-#[derive(Serialize, Deserialize)]
-pub struct TokenAnswer {
-    /// The whole token.
-    pub token: String,
-    /// When it stops working.
-    pub expires: Timestamp,
-    /// How many names the declaration in force gives the host; none at all may be a slip of the pen.
-    pub names: usize,
-}
-
-/// One enrolled host: an element of `GET /v1/hosts` on the admin socket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostSummary {
-    /// The host.
-    pub host: HostName,
-    /// Whether it is served.
-    pub enabled: bool,
-    /// When it was last enrolled.
-    pub enrolled: Timestamp,
-}
-
 /// Whether a recorded certificate is known to have been signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -154,6 +126,12 @@ pub enum EventKind {
     Refused,
     /// An operator with the root's key gave up what was lost.
     Recovered,
+    /// An operator disabled a host.
+    HostDisabled,
+    /// An operator enabled a host.
+    HostEnabled,
+    /// An operator removed a host.
+    HostRemoved,
 }
 
 impl EventKind {
@@ -168,6 +146,9 @@ impl EventKind {
             Self::BodiesDropped => "bodies_dropped",
             Self::Refused => "refused",
             Self::Recovered => "recovered",
+            Self::HostDisabled => "host_disabled",
+            Self::HostEnabled => "host_enabled",
+            Self::HostRemoved => "host_removed",
         }
     }
 }
@@ -235,6 +216,31 @@ pub enum AuditEvent {
         /// Who ran the command.
         operator_uid: u32,
     },
+    /// An operator disabled a host.
+    HostDisabled(HostChange),
+    /// An operator enabled a host.
+    HostEnabled(HostChange),
+    /// An operator removed a host.
+    HostRemoved(HostChange),
+}
+
+impl AuditEvent {
+    /// What it is about.
+    #[must_use]
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Certificate(_) => EventKind::Certificate,
+            Self::Declaration { .. } => EventKind::Declaration,
+            Self::TokenMade { .. } => EventKind::TokenMade,
+            Self::HostEnrolled { .. } => EventKind::HostEnrolled,
+            Self::HostDisabled(_) => EventKind::HostDisabled,
+            Self::HostEnabled(_) => EventKind::HostEnabled,
+            Self::HostRemoved(_) => EventKind::HostRemoved,
+            Self::BodiesDropped { .. } => EventKind::BodiesDropped,
+            Self::Refused(_) => EventKind::Refused,
+            Self::Recovered { .. } => EventKind::Recovered,
+        }
+    }
 }
 
 /// A certificate in the ledger.

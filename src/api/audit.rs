@@ -70,6 +70,9 @@ fn entry(api: &Api, stored: StoredEntry, body: Option<StoredBody>) -> AuditEntry
         Event::BodiesDropped { ended_before } => AuditEvent::BodiesDropped { ended_before },
         Event::Refused(record) => AuditEvent::Refused(record),
         Event::Recovered { statement, operator_uid } => AuditEvent::Recovered { statement, operator_uid },
+        Event::HostDisabled(change) => AuditEvent::HostDisabled(change),
+        Event::HostEnabled(change) => AuditEvent::HostEnabled(change),
+        Event::HostRemoved(change) => AuditEvent::HostRemoved(change),
     };
     AuditEntry { index, time, leaf_hash, event }
 }

@@ -12,6 +12,7 @@ use super::refused::Noted;
 use crate::ca::identity::Peer;
 use crate::clock::Timestamp;
 use crate::grant::CertificateKind;
+use crate::host::HostAction;
 use crate::serial::Serial;
 
 /// What was decided; a handler puts it beside its answer.
@@ -21,6 +22,8 @@ pub(super) enum Decision {
     Issued { kind: CertificateKind, name: String, serial: Serial, index: u64, not_after: Timestamp },
     /// A token was made.
     TokenMade { host: String },
+    /// An operator changed a host.
+    HostChanged { host: String, action: HostAction },
     /// Nothing left but a problem.
     Refused { reason: &'static str, detail: String, noted: Option<Noted> },
 }
@@ -39,6 +42,9 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
             tracing::info!(caller = %who, kind = kind.as_str(), %name, %serial, index, %not_after, "issued");
         }
         Some(Decision::TokenMade { host }) => tracing::info!(caller = %who, %host, "token made"),
+        Some(Decision::HostChanged { host, action }) => {
+            tracing::info!(caller = %who, %host, action = action.as_str(), "host changed");
+        }
         Some(Decision::Refused { reason, detail, noted }) => {
             api.metrics.refused(reason);
             if let Some(refused) = noted.as_ref().and_then(|noted| noted.by(peer.as_ref())) {

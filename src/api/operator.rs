@@ -1,4 +1,4 @@
-//! `GET /v1/hosts` and `POST /v1/tokens`, on the admin socket.
+//! `POST /v1/tokens`, on the admin socket.
 
 use std::sync::Arc;
 
@@ -13,13 +13,7 @@ use super::decision::Decision;
 use super::problem::Refusal;
 use crate::policy::entitlements;
 use crate::token::EnrollmentToken;
-use crate::wire::{HostSummary, TokenAnswer, TokenRequest};
-
-/// Every enrolled host, by name.
-pub(super) async fn hosts(State(api): State<Arc<Api>>, _: Operator) -> Json<Vec<HostSummary>> {
-    let hosts = api.ca.store.hosts().into_iter();
-    Json(hosts.map(|host| HostSummary { host: host.name, enabled: host.enabled, enrolled: host.enrolled }).collect())
-}
+use crate::wire::{TokenAnswer, TokenRequest};
 
 /// A new token, whole: it is shown once and only its hash is kept.
 pub(super) async fn make_token(

@@ -15,7 +15,7 @@ use super::refused::Noted;
 use crate::digest::Digest;
 use crate::issue::{IdentityError, IssueError};
 use crate::name::{DnsName, NameError};
-use crate::store::{RecordError, StoreError};
+use crate::store::{HostError, RecordError, StoreError};
 use crate::token::TokenError;
 use crate::wire::{PROBLEM, Problem};
 
@@ -38,6 +38,8 @@ pub(super) enum Refusal {
     Token(#[from] TokenError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Host(#[from] HostError),
     #[error("the body must be a PKCS#10 request of type application/pkcs10, or empty")]
     MediaType,
     #[error("the request cannot be read: {0}")]
@@ -78,7 +80,9 @@ impl Refusal {
                 IdentityError::Expired { .. } => {
                     (StatusCode::FORBIDDEN, "identity-expired", "The host's identity has expired")
                 }
-                IdentityError::Unknown(_) => (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled"),
+                IdentityError::Unknown(_) | IdentityError::Removed(_) => {
+                    (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled")
+                }
                 IdentityError::Replaced(_) => (StatusCode::FORBIDDEN, "replaced", "The host has a newer identity"),
                 IdentityError::Disabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
             },
@@ -96,13 +100,15 @@ impl Refusal {
                     "The certificate cannot be built within the CA's own limits",
                 ),
                 IssueError::Record(error) => match error {
-                    RecordError::HostUnknown(_) => (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled"),
+                    RecordError::HostUnknown(_) | RecordError::HostRemoved(_) => {
+                        (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled")
+                    }
                     RecordError::HostDisabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
                     RecordError::TokenUnknown | RecordError::TokenExpired { .. } | RecordError::TokenSpent(_) => {
                         (StatusCode::FORBIDDEN, "bad-token", "The token cannot be used")
                     }
-                    RecordError::AlreadyEnrolled(_) => {
-                        (StatusCode::CONFLICT, "already-enrolled", "The host is enrolled already")
+                    RecordError::AlreadyEnrolled(_) | RecordError::KeptOut(..) => {
+                        (StatusCode::CONFLICT, "already-enrolled", "The host is known already")
                     }
                     RecordError::DeclarationChanged | RecordError::Store(_) => UNAVAILABLE,
                 },
@@ -111,7 +117,9 @@ impl Refusal {
             },
             Self::Name(_) => (StatusCode::BAD_REQUEST, "bad-name", "Not a name"),
             Self::Token(_) => (StatusCode::BAD_REQUEST, "bad-token", "The token cannot be used"),
-            Self::Store(_) => UNAVAILABLE,
+            Self::Store(_) | Self::Host(HostError::Store(_)) => UNAVAILABLE,
+            Self::Host(HostError::Unknown(_)) => (StatusCode::NOT_FOUND, "no-such-host", "The host is not known"),
+            Self::Host(HostError::Removed(_)) => (StatusCode::CONFLICT, "removed", "The host was removed"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "Not a certificate request"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),

@@ -26,7 +26,8 @@ impl Noted {
             Refusal::NotAnOperator => plain(RefusalReason::NotAnOperator),
             Refusal::Identity(error) => plain(identity(error)),
             Refusal::Issue(error) | Refusal::NotIssued { error, .. } => issue(error),
-            Refusal::Name(_)
+            Refusal::Host(_)
+            | Refusal::Name(_)
             | Refusal::Token(_)
             | Refusal::Store(_)
             | Refusal::MediaType
@@ -60,7 +61,7 @@ impl Noted {
 const fn identity(error: &IdentityError) -> RefusalReason {
     match error {
         IdentityError::Expired { .. } => RefusalReason::IdentityExpired,
-        IdentityError::Unknown(_) => RefusalReason::NotEnrolled,
+        IdentityError::Unknown(_) | IdentityError::Removed(_) => RefusalReason::NotEnrolled,
         IdentityError::Replaced(_) => RefusalReason::IdentityReplaced,
         IdentityError::Disabled(_) => RefusalReason::Disabled,
     }
@@ -74,12 +75,14 @@ fn issue(error: &IssueError) -> Option<(RefusalReason, Option<HostName>)> {
         IssueError::Key(_) => Some((RefusalReason::BadKey, None)),
         IssueError::NoCaMadeKey { .. } => Some((RefusalReason::NoCaMadeKey, None)),
         IssueError::Record(error) => match error {
-            RecordError::HostUnknown(_) => Some((RefusalReason::NotEnrolled, None)),
+            RecordError::HostUnknown(_) | RecordError::HostRemoved(_) => Some((RefusalReason::NotEnrolled, None)),
             RecordError::HostDisabled(_) => Some((RefusalReason::Disabled, None)),
             RecordError::TokenUnknown => Some((RefusalReason::TokenUnknown, None)),
             RecordError::TokenExpired { host, .. } => Some((RefusalReason::TokenExpired, Some(host.clone()))),
             RecordError::TokenSpent(host) => Some((RefusalReason::TokenSpent, Some(host.clone()))),
-            RecordError::AlreadyEnrolled(host) => Some((RefusalReason::AlreadyEnrolled, Some(host.clone()))),
+            RecordError::AlreadyEnrolled(host) | RecordError::KeptOut(host, _) => {
+                Some((RefusalReason::AlreadyEnrolled, Some(host.clone())))
+            }
             RecordError::DeclarationChanged | RecordError::Store(_) => None,
         },
         IssueError::Build(_)

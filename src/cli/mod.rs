@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod check;
 pub mod host;
+pub mod hosts;
 pub mod init;
 pub mod inspect;
 pub mod recover;
@@ -51,6 +52,8 @@ pub enum Command {
     Serve(Serve),
     /// Make a one-time token with which HOST can enrol
     Token(Token),
+    /// List, show, disable, enable and remove hosts
+    Host(hosts::Hosts),
     /// List, explain, verify and export everything that the CA ever did
     Audit(Audit),
     /// Give up what the ledger lost, with the root's key, so that hosts go on

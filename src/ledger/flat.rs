@@ -10,6 +10,7 @@ use super::{CertificateRecord, Entry, Event};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
+use crate::host::{HostAction, HostChange, Remark};
 use crate::name::{DnsName, HostName};
 use crate::refusal::{RefusalReason, RefusalRecord};
 use crate::serial::Serial;
@@ -43,6 +44,7 @@ pub(super) struct FlatEntry {
     repeated: Option<u64>,
     omitted: Option<u64>,
     statement: Option<String>,
+    remark: Option<Remark>,
 }
 
 /// A field that the event must have.
@@ -52,10 +54,19 @@ macro_rules! required {
     };
 }
 
+impl FlatEntry {
+    fn host_changed(self, action: HostAction) -> Result<Event, &'static str> {
+        let change =
+            HostChange { host: required!(self.host), operator_uid: required!(self.operator_uid), remark: self.remark };
+        Ok(Event::host_changed(action, change))
+    }
+}
+
 impl TryFrom<FlatEntry> for Entry {
     type Error = &'static str;
 
     fn try_from(flat: FlatEntry) -> Result<Self, Self::Error> {
+        let (v, time) = (flat.v, flat.time);
         let event = match flat.event {
             EventKind::Certificate => Event::Certificate(CertificateRecord {
                 kind: required!(flat.kind),
@@ -96,7 +107,10 @@ impl TryFrom<FlatEntry> for Entry {
             EventKind::Recovered => {
                 Event::Recovered { statement: required!(flat.statement), operator_uid: required!(flat.operator_uid) }
             }
+            EventKind::HostDisabled => flat.host_changed(HostAction::Disable)?,
+            EventKind::HostEnabled => flat.host_changed(HostAction::Enable)?,
+            EventKind::HostRemoved => flat.host_changed(HostAction::Remove)?,
         };
-        Ok(Self { v: flat.v, time: flat.time, event })
+        Ok(Self { v, time, event })
     }
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
+use crate::host::{HostAction, HostChange};
 use crate::name::HostName;
 use crate::refusal::RefusalRecord;
 use crate::serial::Serial;
@@ -73,9 +74,25 @@ pub enum Event {
         /// Who ran the command.
         operator_uid: u32,
     },
+    /// An operator disabled a host.
+    HostDisabled(HostChange),
+    /// An operator enabled a host.
+    HostEnabled(HostChange),
+    /// An operator removed a host.
+    HostRemoved(HostChange),
 }
 
 impl Event {
+    /// An operator did this to a host.
+    #[must_use]
+    pub const fn host_changed(action: HostAction, change: HostChange) -> Self {
+        match action {
+            HostAction::Disable => Self::HostDisabled(change),
+            HostAction::Enable => Self::HostEnabled(change),
+            HostAction::Remove => Self::HostRemoved(change),
+        }
+    }
+
     /// What it is about.
     #[must_use]
     pub const fn kind(&self) -> EventKind {
@@ -87,6 +104,9 @@ impl Event {
             Self::BodiesDropped { .. } => EventKind::BodiesDropped,
             Self::Refused(_) => EventKind::Refused,
             Self::Recovered { .. } => EventKind::Recovered,
+            Self::HostDisabled(_) => EventKind::HostDisabled,
+            Self::HostEnabled(_) => EventKind::HostEnabled,
+            Self::HostRemoved(_) => EventKind::HostRemoved,
         }
     }
 
@@ -98,6 +118,7 @@ impl Event {
             Self::Declaration { .. } | Self::BodiesDropped { .. } | Self::Recovered { .. } => None,
             Self::TokenMade { host, .. } | Self::HostEnrolled { host, .. } => Some(host),
             Self::Refused(record) => record.host.as_ref(),
+            Self::HostDisabled(change) | Self::HostEnabled(change) | Self::HostRemoved(change) => Some(&change.host),
         }
     }
 }

@@ -7,6 +7,7 @@ mod declaration_files;
 mod demo;
 mod enroll;
 mod host;
+mod hosts;
 mod init;
 mod inspect;
 mod issue;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Token(args) => token::run(args),
+        Command::Host(args) => hosts::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Recover(args) => recover::run(args),
         Command::Inspect(args) => inspect::run(args),

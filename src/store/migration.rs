@@ -16,7 +16,7 @@ pub(super) struct Step {
 }
 
 /// Every step, in order.
-pub(super) const STEPS: [Step; 1] = [Step { to: 2, sql: BODIES }];
+pub(super) const STEPS: [Step; 2] = [Step { to: 2, sql: BODIES }, Step { to: 3, sql: HOST_STATES }];
 
 /// Version 2: bodies lie apart from the columns of the listing, so that they can be dropped.
 const BODIES: &str = "
@@ -54,6 +54,20 @@ CREATE INDEX certificate_by_host ON certificate (host) WHERE host IS NOT NULL;
 CREATE INDEX certificate_by_role ON certificate (role) WHERE role IS NOT NULL;
 CREATE INDEX certificate_by_end ON certificate (not_after) WHERE dropped = 0;
 CREATE INDEX certificate_by_state ON certificate (released);
+";
+
+/// Version 3: a host has a state of which there may be more than two, and since when.
+const HOST_STATES: &str = "
+ALTER TABLE host RENAME TO host_of_version_2;
+CREATE TABLE host (
+    name     TEXT NOT NULL PRIMARY KEY,
+    state    TEXT NOT NULL,
+    since    INTEGER NOT NULL,
+    enrolled INTEGER NOT NULL
+) STRICT;
+INSERT INTO host SELECT name, iif(enabled, 'enabled', 'disabled'), enrolled, enrolled FROM host_of_version_2;
+DROP TABLE host_of_version_2;
+CREATE INDEX token_by_host ON token (host);
 ";
 
 /// Takes every step that leads further than `found`.

@@ -7,6 +7,7 @@
 //! file is read again: what a failed fsync left behind is never guessed.
 
 mod copy;
+mod hosts;
 mod listing;
 mod migration;
 mod read;
@@ -31,10 +32,12 @@ use tokio::sync::oneshot;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::CertificateKind;
+use crate::host::HostState;
 use crate::ledger::EntryError;
 use crate::name::HostName;
 
 pub use copy::{Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets};
+pub use hosts::{HostError, NewHostState};
 pub use listing::{StoredBody, StoredEntry, StoredState};
 pub use recovery::NewRecovery;
 pub use retention::Sweep;
@@ -109,11 +112,14 @@ pub enum RecordError {
     /// The host was disabled, perhaps since the request was judged.
     #[error("{0} is disabled")]
     HostDisabled(HostName),
+    /// The host was removed, perhaps since the request was judged.
+    #[error("{0} was removed")]
+    HostRemoved(HostName),
     /// Another declaration came in force since the request was judged: judge again.
     #[error("the declaration changed while the request was handled")]
     DeclarationChanged,
     /// No such token.
-    #[error("the token is unknown; it was made by another CA, or never")]
+    #[error("the token is unknown: another CA made it, nobody did, or it was voided since")]
     TokenUnknown,
     /// Past its hour.
     #[error("the token expired at {at}")]
@@ -129,18 +135,23 @@ pub enum RecordError {
     /// The host has an identity and the token may not replace it.
     #[error("{0} is enrolled already; an operator can make a replacing token: psfca token {0} --replace")]
     AlreadyEnrolled(HostName),
+    /// The host was disabled or removed, and the token may not let it come back.
+    #[error("{0} is {1}; an operator can make a token that lets it come back: psfca token {0} --replace")]
+    KeptOut(HostName, HostState),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// An enrolled host.
+/// A host that was enrolled once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// Its name.
     pub name: HostName,
     /// Whether it is served.
-    pub enabled: bool,
+    pub state: HostState,
+    /// Since when it is in that state.
+    pub since: Timestamp,
     /// When it was last enrolled.
     pub enrolled: Timestamp,
 }
@@ -307,13 +318,13 @@ impl Store {
         }
     }
 
-    /// An enrolled host, by what is committed now.
+    /// A host that was enrolled once, by what is committed now.
     #[must_use]
     pub fn host(&self, name: &HostName) -> Option<Host> {
         self.projection.read().unwrap_or_else(PoisonError::into_inner).hosts.get(name).cloned()
     }
 
-    /// Every enrolled host, by name.
+    /// Every host that was enrolled once, by name.
     #[must_use]
     pub fn hosts(&self) -> Vec<Host> {
         let projection = self.projection.read().unwrap_or_else(PoisonError::into_inner);

@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{StoreError, migration};
 
 /// What `PRAGMA user_version` says of the tables below. Every older version has a step in `migration`.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 /// What `PRAGMA application_id` says: `psfc` in ASCII. Other programs count their versions too.
 const APPLICATION: i64 = 0x7073_6663;
 
@@ -75,9 +75,12 @@ CREATE TABLE event (
 CREATE INDEX event_by_kind ON event (event);
 CREATE INDEX event_by_host ON event (host) WHERE host IS NOT NULL;
 
+-- A host that was removed keeps its row: only an operator lets it come back. Since when it is in that
+-- state, and when it was last enrolled.
 CREATE TABLE host (
     name     TEXT NOT NULL PRIMARY KEY,
-    enabled  INTEGER NOT NULL,
+    state    TEXT NOT NULL,
+    since    INTEGER NOT NULL,
     enrolled INTEGER NOT NULL
 ) STRICT;
 
@@ -88,6 +91,7 @@ CREATE TABLE token (
     replaces INTEGER NOT NULL,
     spent_by BLOB
 ) STRICT;
+CREATE INDEX token_by_host ON token (host);
 
 -- Every declaration that ever was in force, whole, so that neither a restart nor an audit depends on
 -- the files. `idx` is the entry that put it in force last; the one with the highest is in force.

@@ -8,9 +8,10 @@ use tokio::sync::oneshot::Sender;
 
 use super::tiles::{Edge, Head, StoredNodes};
 use super::{Host, Projection, RecordError, Recorded, StoreError};
-use super::{listing, read};
+use super::{hosts, listing, read};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::host::HostState;
 use crate::ledger::tree::inclusion_proof;
 use crate::ledger::{CertificateRecord, EncodedEntry, Entry, EntryError, Event};
 use crate::name::{HostName, RoleName};
@@ -152,34 +153,48 @@ impl Record {
             return Err(RecordError::TokenUnknown);
         }
         if row.spent_by.is_none() {
-            if !row.replaces && read::host(transaction, &row.host)?.is_some() {
-                return Err(RecordError::AlreadyEnrolled(row.host));
+            if !row.replaces {
+                require_unknown(transaction, &row.host)?;
             }
             let event = Event::HostEnrolled { host: row.host.clone(), token, key_sha256: key };
             append_event(transaction, edge, at, event)?;
-            let host = Host { name: row.host, enabled: true, enrolled: at };
-            spend(transaction, token, key, &host).map_err(StoreError::from)?;
+            let host = Host { name: row.host, state: HostState::Enabled, since: at, enrolled: at };
+            spend(transaction, token, key, &host)?;
             self.enrolled = Some(host);
         }
         Ok(())
     }
 }
 
-fn spend(transaction: &Transaction<'_>, token: Digest, key: Digest, host: &Host) -> rusqlite::Result<()> {
+/// Enrols the host. A token that it spent before is good for nothing from now on, or its key could
+/// still come for an answer that was lost, and be the host again.
+fn spend(transaction: &Transaction<'_>, token: Digest, key: Digest, host: &Host) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("DELETE FROM token WHERE host = ?1 AND spent_by IS NOT NULL")?
+        .execute([host.name.as_str()])?;
     transaction
         .prepare_cached("UPDATE token SET spent_by = ?2 WHERE hash = ?1")?
         .execute(params![token.as_bytes(), key.as_bytes()])?;
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO host (name, enabled, enrolled) VALUES (?1, ?2, ?3)")?
-        .execute(params![host.name.as_str(), host.enabled, host.enrolled.unix()])?;
-    Ok(())
+    hosts::write(transaction, host)
+}
+
+/// The host was never enrolled: what a token needs that does not replace.
+fn require_unknown(transaction: &Transaction<'_>, host: &HostName) -> Result<(), RecordError> {
+    match read::host(transaction, host)? {
+        None => Ok(()),
+        Some(Host { name, state: HostState::Enabled, .. }) => Err(RecordError::AlreadyEnrolled(name)),
+        Some(Host { name, state, .. }) => Err(RecordError::KeptOut(name, state)),
+    }
 }
 
 fn require_enabled(transaction: &Transaction<'_>, host: &HostName) -> Result<(), RecordError> {
     match read::host(transaction, host)? {
         None => Err(RecordError::HostUnknown(host.clone())),
-        Some(found) if !found.enabled => Err(RecordError::HostDisabled(host.clone())),
-        Some(_) => Ok(()),
+        Some(found) => match found.state {
+            HostState::Enabled => Ok(()),
+            HostState::Disabled => Err(RecordError::HostDisabled(found.name)),
+            HostState::Removed => Err(RecordError::HostRemoved(found.name)),
+        },
     }
 }
 
@@ -278,9 +293,15 @@ impl MakeToken {
 impl Verb for MakeToken {
     fn apply(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), StoreError> {
         let token = &self.token;
-        if !token.replaces && read::host(transaction, &token.host)?.is_some() {
-            self.outcome = Err(RecordError::AlreadyEnrolled(token.host.clone()));
-            return Ok(());
+        if !token.replaces {
+            match require_unknown(transaction, &token.host) {
+                Ok(()) => {}
+                Err(RecordError::Store(error)) => return Err(error),
+                Err(refusal) => {
+                    self.outcome = Err(refusal);
+                    return Ok(());
+                }
+            }
         }
         let event = Event::TokenMade {
             token: token.hash,

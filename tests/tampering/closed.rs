@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use psfca::host::HostAction;
 use psfca::ledger::checkpoint::Checkpoint;
 use psfca::store::LedgerCopy;
 use psfca::verification::{Finding, Summary, Wanted, verify};
@@ -29,16 +30,23 @@ pub(crate) struct Closed {
     _books: Books,
 }
 
-/// Hosts, three declarations of which the first returns, certificates with and without signatures and bodies.
+/// Hosts, of which some were disabled or removed, three declarations of which the first returns, certificates with and without signatures and bodies.
 pub(crate) fn ledger() -> &'static Closed {
     static LEDGER: OnceLock<Closed> = OnceLock::new();
     LEDGER.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
             let books = Books::open().await;
             let mut hosts = Vec::new();
-            for n in 0..20 {
+            for n in 0..22 {
                 books.clock.set(n);
                 hosts.push(books.enroll(&format!("pg{n}.iad1.psf.io")).await);
+            }
+            hosts.truncate(20);
+            for (n, action) in
+                [(0, HostAction::Disable), (0, HostAction::Enable), (20, HostAction::Remove), (21, HostAction::Disable)]
+            {
+                books.clock.set(20 + n);
+                books.change(&format!("pg{n}.iad1.psf.io"), action).await;
             }
             books.issue(&hosts, 100).await;
             // As if a year had gone by; what comes later by an earlier clock is not meant.

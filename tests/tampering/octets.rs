@@ -37,6 +37,7 @@ fn content(file: &Path) -> Option<BTreeMap<String, Vec<Vec<Value>>>> {
             ("event", "event_by_kind", "event", "event IS NOT NULL"),
             ("event", "event_by_host", "host", "host IS NOT NULL"),
             ("token", "sqlite_autoindex_token_1", "hash", "hash IS NOT NULL"),
+            ("token", "token_by_host", "host", "host IS NOT NULL"),
             ("host", "sqlite_autoindex_host_1", "name", "name IS NOT NULL"),
             ("declaration", "sqlite_autoindex_declaration_1", "sha256", "sha256 IS NOT NULL"),
         ] {

@@ -132,7 +132,12 @@ fn changes() -> Vec<(&'static str, &'static str, Vec<Change>)> {
         with_delete(
             "host",
             "name",
-            &[("name", "name || 'x'"), ("enabled", "1 - enabled"), ("enrolled", "enrolled + 1")],
+            &[
+                ("name", "name || 'x'"),
+                ("state", "CASE state WHEN 'enabled' THEN 'disabled' ELSE 'enabled' END"),
+                ("since", "since + 1"),
+                ("enrolled", "enrolled + 1"),
+            ],
         ),
         with_delete(
             "token",

@@ -53,6 +53,12 @@ pub enum EventWord {
     Refused,
     /// An operator with the root's key gave up what was lost
     Recovered,
+    /// An operator disabled a host
+    HostDisabled,
+    /// An operator enabled a host
+    HostEnabled,
+    /// An operator removed a host
+    HostRemoved,
 }
 
 impl From<EventWord> for EventKind {
@@ -65,6 +71,9 @@ impl From<EventWord> for EventKind {
             EventWord::BodiesDropped => Self::BodiesDropped,
             EventWord::Refused => Self::Refused,
             EventWord::Recovered => Self::Recovered,
+            EventWord::HostDisabled => Self::HostDisabled,
+            EventWord::HostEnabled => Self::HostEnabled,
+            EventWord::HostRemoved => Self::HostRemoved,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::wire::{AuditEntry, AuditEvent, EventKind};
 
 /// The columns; what an event does not have stays empty.
-const HEADER: [&str; 21] = [
+const HEADER: [&str; 22] = [
     "index",
     "time",
     "event",
@@ -27,6 +27,7 @@ const HEADER: [&str; 21] = [
     "address",
     "repeated",
     "omitted",
+    "remark",
 ];
 
 /// A header and one line for each entry.
@@ -42,8 +43,8 @@ pub fn print_csv(entries: &[AuditEntry]) -> io::Result<()> {
     Ok(())
 }
 
-fn fields(entry: &AuditEntry) -> [String; 21] {
-    let mut row = [const { String::new() }; 21];
+fn fields(entry: &AuditEntry) -> [String; 22] {
+    let mut row = [const { String::new() }; 22];
     let mut set = |column: &str, value: String| {
         if let Some(at) = HEADER.iter().position(|name| *name == column) {
             row[at] = value;
@@ -104,6 +105,12 @@ fn fields(entry: &AuditEntry) -> [String; 21] {
         AuditEvent::Recovered { statement: _, operator_uid } => {
             set("operator_uid", operator_uid.to_string());
             EventKind::Recovered
+        }
+        AuditEvent::HostDisabled(change) | AuditEvent::HostEnabled(change) | AuditEvent::HostRemoved(change) => {
+            set("host", change.host.to_string());
+            set("operator_uid", change.operator_uid.to_string());
+            set("remark", change.remark.as_ref().map(ToString::to_string).unwrap_or_default());
+            entry.event.kind()
         }
     };
     set("event", kind.as_str().to_owned());

@@ -86,9 +86,22 @@ fn row(entry: &AuditEntry, now: Timestamp) -> [String; 9] {
             );
             (EventKind::Recovered, [nothing(), what, nothing(), nothing(), nothing(), nothing()])
         }
+        AuditEvent::HostDisabled(change) | AuditEvent::HostEnabled(change) | AuditEvent::HostRemoved(change) => {
+            let remark = change.remark.as_ref().map_or_else(nothing, |remark| shorten(remark.as_str()));
+            (entry.event.kind(), [nothing(), remark, change.host.to_string(), nothing(), nothing(), nothing()])
+        }
     };
     let ([index, time, event], [b, c, d, e, f, g]) = (head(kind), rest);
     [index, time, event, b, c, d, e, f, g].map(|cell| if cell.is_empty() { nothing() } else { cell })
+}
+
+/// In a column there is room for the beginning of what somebody said.
+fn shorten(text: &str) -> String {
+    const ROOM: usize = 32;
+    match text.char_indices().nth(ROOM) {
+        Some((end, _)) => format!("({}…)", &text[..end]),
+        None => format!("({text})"),
+    }
 }
 
 /// One certificate whole, and why it was issued.
