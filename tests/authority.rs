@@ -283,7 +283,7 @@ fn r2_a_certificate_is_released_if_and_only_if_the_declaration_says_so_and_is_ex
     let world = RefCell::new(runtime.block_on(World::new()));
     let usual = Config::default();
     let declarations = usual.cases.saturating_mul(2);
-    let config = Config { cases: declarations, failure_persistence: None, max_shrink_iters: 2_000, ..usual };
+    let config = Config { cases: declarations, failure_persistence: None, max_shrink_iters: 200, ..usual };
     let strategy = (model::model(), proptest::collection::vec(ask(), REQUESTS));
     let outcome = TestRunner::new(config).run(&strategy, |(model, asks)| {
         let mut world = world.borrow_mut();

@@ -250,6 +250,9 @@ fn a_name_in_the_path_is_a_name_or_nothing() {
     assert_eq!(post_csr(&ca, &host, &request, &format!("/v1/certs/{long}")).refusal(), refused(403, "denied"));
     for name in [
         "..%2f..%2fetc%2fpasswd",
+        "..%252f..%252fetc%252fpasswd",
+        "%252e%252e",
+        "postgresql.psf.io%2500",
         "%2e%2e",
         "postgresql.psf.io%2f..%2flb.psf.io",
         "POSTGRESQL.psf.io",

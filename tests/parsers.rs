@@ -111,7 +111,8 @@ fn changed(seeds: &[Vec<u8>], seed: Index, changes: &[Change]) -> Vec<u8> {
 #[test]
 fn no_bytes_from_outside_make_a_parser_panic_or_forget() {
     let usual = Config::default();
-    let config = Config { cases: usual.cases.saturating_mul(8), failure_persistence: None, ..usual };
+    let config =
+        Config { cases: usual.cases.saturating_mul(8), failure_persistence: None, max_shrink_iters: 500, ..usual };
     std::thread::scope(|scope| {
         for (name, run) in TARGETS {
             let config = config.clone();
