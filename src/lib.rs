@@ -12,6 +12,7 @@ pub mod name;
 pub mod profile;
 pub mod random;
 pub mod serial;
+pub mod source;
 pub mod telemetry;
 pub mod text;
 pub mod token;
@@ -25,6 +26,7 @@ pub mod expiry;
 pub mod ledger;
 pub mod pattern;
 pub mod policy;
+pub mod rate;
 pub mod renewal;
 pub mod report;
 
@@ -42,6 +44,7 @@ pub mod enroll;
 pub mod in_force;
 pub mod init;
 pub mod issue;
+pub mod urgency;
 pub mod verification;
 
 // Layer 5: edges.

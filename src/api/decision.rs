@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -25,6 +26,7 @@ pub(super) enum Decision {
 
 /// Logs and counts what was decided.
 pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let anonymous = matches!(request.extensions().get::<Peer>(), Some(Peer::Network { identity: None, .. }));
     let who = caller(request.extensions().get::<Peer>());
     let method = request.method().clone();
     // The path only, and only its beginning: it comes from the network.
@@ -38,8 +40,18 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
         Some(Decision::TokenMade { host }) => tracing::info!(caller = %who, %host, "token made"),
         Some(Decision::Refused { reason, detail }) => {
             api.metrics.refused(reason);
-            let status = response.status().as_u16();
-            tracing::info!(caller = %who, %method, path = %path.escape_debug(), status, reason, detail = %detail.escape_debug(), "refused");
+            let status = response.status();
+            // Who is refused by a limit, or needs no identity to be refused, must not fill the log.
+            let left_out =
+                if anonymous || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+                    api.throttle.log_line(api.ca.clock.now())
+                } else {
+                    Some(0)
+                };
+            if let Some(left_out) = left_out {
+                let status = status.as_u16();
+                tracing::info!(caller = %who, %method, path = %path.escape_debug(), status, reason, detail = %detail.escape_debug(), left_out, "refused");
+            }
         }
         None => tracing::debug!(caller = %who, %method, path = %path.escape_debug(), "read"),
     }

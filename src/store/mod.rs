@@ -8,6 +8,7 @@
 
 mod copy;
 mod listing;
+mod newest;
 mod read;
 mod schema;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use crate::name::HostName;
 
 pub use copy::{Cell, Copied, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets};
 pub use listing::{StoredBody, StoredEntry};
+pub use newest::Newest;
 pub use tiles::Head;
 pub use verbs::{Condition, Draft, NewDeclaration, NewToken};
 

@@ -6,6 +6,7 @@
 
 pub mod ask;
 pub mod clock;
+pub mod connections;
 pub mod ledger;
 pub mod stored_ledger;
 pub mod strace;
