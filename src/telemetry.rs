@@ -40,6 +40,8 @@ pub enum EndCause {
     NoHost,
     /// The head of a request did not come in time, or no further request.
     SlowHead,
+    /// What came was no HTTP, or its head was too large.
+    BadHead,
 }
 
 impl EndCause {
@@ -54,6 +56,7 @@ impl EndCause {
             Self::SlowHandshake => "slow-handshake",
             Self::NoHost => "no-host",
             Self::SlowHead => "slow-head",
+            Self::BadHead => "bad-head",
         }
     }
 }

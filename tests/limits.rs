@@ -98,6 +98,20 @@ fn two_thousand_idle_connections_keep_no_host_from_enrolling_issuing_and_renewin
 }
 
 #[test]
+fn where_open_files_run_out_before_connections_do_a_host_is_served_all_the_same() {
+    let mut ca = Ca::made_with("limits: {handshake_seconds: 300}\n");
+    let mut daemon = std::process::Command::new("sh");
+    daemon.args(["-c", "ulimit -n 64; exec \"$0\" serve", env!("CARGO_BIN_EXE_psfca")]);
+    daemon.env("PSFCA_CONFIG", ca.config());
+    ca.serve_by(daemon);
+    ca.wait_for_log("this process may open 64 files, and limits.connections needs 1100");
+    let attack: Vec<_> = (0..150).map(|_| tcp(&ca)).collect();
+    works(&ca, "pg0.iad1.psf.io");
+    assert!(ended(&ca, "unproven") + ended(&ca, "share") > 0);
+    drop(attack);
+}
+
+#[test]
 fn a_host_with_more_connections_than_its_share_loses_its_own_and_no_others() {
     let ca = serving("connections: 12, connections_each: 4, header_seconds: 300");
     let [greedy, other] = ["pg0.iad1.psf.io", "pg1.iad1.psf.io"].map(|name| Host::enroll(&ca, name));
@@ -339,7 +353,7 @@ fn who_is_refused_all_the_time_does_not_fill_the_log() {
 }
 
 #[test]
-fn the_time_limits_are_counted() {
+fn limits_of_time_and_size_are_counted() {
     let ca = serving("handshake_seconds: 1, header_seconds: 1, request_seconds: 1");
     let (mut silent, mut slow) = (tcp(&ca), tls(&ca));
     slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").unwrap();
@@ -351,4 +365,8 @@ fn the_time_limits_are_counted() {
     read_all(&mut body);
     wait_until("all are counted", || ended(&ca, "slow-handshake") == 1 && ended(&ca, "slow-head") >= 1);
     assert_eq!(metric(&ca, "psfca_requests_refused_total{reason=\"too-slow\"}"), 1);
+    let mut large = tls(&ca);
+    large.write_all(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000)).as_bytes()).unwrap();
+    read_all(&mut large);
+    wait_until("so is a head that is too large", || ended(&ca, "bad-head") == 1);
 }

@@ -23,7 +23,7 @@ use crate::rate::{LogGate, Rate, count};
 use crate::telemetry::{EndCause, Metrics};
 
 /// How long to wait after accept failed, which it does when file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// Log lines about connections, which anyone can cause as often as they like.
 const LINES: Rate = Rate::per_minute(count(100), count(60));
 
@@ -173,6 +173,7 @@ impl Accepting {
         let served = connection::serve(stream, peer, self.router, header, self.watcher, || place.at_work()).await;
         match served {
             Err(error) if error.is_timeout() => self.terms.metrics.connection_ended(EndCause::SlowHead),
+            Err(error) if error.is_parse() => self.terms.metrics.connection_ended(EndCause::BadHead),
             Err(error) => tracing::debug!(%address, %error, "a connection ended early"),
             Ok(()) => {}
         }
