@@ -79,6 +79,7 @@ pub struct Metrics {
     connections: Gauge<i64, AtomicI64>,
     connections_refused: Counter<u64, AtomicU64>,
     connections_ended: Family<CauseLabel, Counter<u64, AtomicU64>>,
+    requests_at_work: Gauge<i64, AtomicI64>,
     urgent_requests: Counter<u64, AtomicU64>,
 }
 
@@ -94,6 +95,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             connections_ended: Family::default(),
+            requests_at_work: Gauge::default(),
             urgent_requests: Counter::default(),
             registry: Registry::default(),
         };
@@ -122,6 +124,7 @@ impl Default for Metrics {
             "Connections ended by a limit or in the handshake, by the cause",
             metrics.connections_ended.clone(),
         );
+        registry.register("requests_at_work", "Requests of hosts in progress", metrics.requests_at_work.clone());
         registry.register(
             "urgent_requests",
             "Requests served while others were refused, since certificates of the host are about to end",
@@ -155,6 +158,11 @@ impl Metrics {
     /// A connection was closed.
     pub fn connection_closed(&self) {
         self.connections.dec();
+    }
+
+    /// So many requests of hosts are in progress.
+    pub fn at_work(&self, count: usize) {
+        self.requests_at_work.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A request was served before others.

@@ -130,6 +130,7 @@ fn a_host_at_work_is_never_cut_and_when_all_are_at_work_new_connections_are_clos
     let [first, second] = ["pg0.iad1.psf.io", "pg1.iad1.psf.io"].map(|name| Host::enroll(&ca, name));
     let (mut working, idle) = (tls_as(&ca, &first), tls_as(&ca, &second));
     begin_request(&mut working);
+    wait_until("it is at work", || metric(&ca, "psfca_requests_at_work") == 1);
     // The other one gives its place to whoever comes, the working one does not.
     for _ in 0..3 {
         wait_until("somebody else is served", || ask(&ca, &[], "/healthz").status == 200);
@@ -137,11 +138,11 @@ fn a_host_at_work_is_never_cut_and_when_all_are_at_work_new_connections_are_clos
     drop(idle);
     let mut also = tls_as(&ca, &second);
     begin_request(&mut also);
-    wait_until("there is no place", || {
-        let said = read_all(&mut tcp(&ca));
-        assert_eq!(said, "", "closed without a word");
-        metric(&ca, "psfca_connections_refused_total") > 0
-    });
+    wait_until("both are at work", || metric(&ca, "psfca_requests_at_work") == 2);
+    for _ in 0..5 {
+        assert_eq!(read_all(&mut tcp(&ca)), "", "closed without a word");
+    }
+    assert_eq!(metric(&ca, "psfca_connections_refused_total"), 5);
     for stream in [&mut working, &mut also] {
         let rest = exchange(stream, &[b'-'; 99]).expect("it was cut");
         assert!(rest.starts_with("HTTP/1.1 415 "), "{rest}");
@@ -165,9 +166,9 @@ fn when_the_daemon_has_too_much_to_do_hosts_whose_certificates_are_about_to_end_
         .collect();
     let ask_now = || ask_as(&ca, &host, &[], "/v1/certs");
     let refused = |answer: &Answer| answer.status == 503 && answer.problem() == "overloaded";
-    wait_until("six are at work", || refused(&ask_now()));
+    wait_until("six are at work", || metric(&ca, "psfca_requests_at_work") == 6);
     let answer = ask_now();
-    assert_eq!(answer.header("retry-after"), "5", "{answer:?}");
+    assert!(refused(&answer) && answer.header("retry-after") == "5", "{answer:?}");
     assert_eq!(ask(&ca, &[], "/healthz").status, 200, "who has no identity takes no host's place");
     assert_eq!(metric(&ca, "psfca_urgent_requests_total"), 0);
 

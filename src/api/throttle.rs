@@ -60,6 +60,11 @@ impl Throttle {
         self.enroll.take(&source, now).map_err(|after| Refusal::TooManyEnrolments { from: source, after })
     }
 
+    /// How many requests of hosts are in progress.
+    pub(super) fn at_work(&self) -> usize {
+        self.at_work.load(Ordering::Relaxed)
+    }
+
     /// Whether to log a refusal that anyone can cause: then how many were not logged before it.
     pub(super) fn log_line(&self, now: Timestamp) -> Option<u64> {
         self.lines.pass(now)
