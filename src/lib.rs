@@ -14,6 +14,7 @@ pub mod profile;
 pub mod random;
 pub mod refusal;
 pub mod serial;
+pub mod source;
 pub mod telemetry;
 pub mod text;
 pub mod token;
@@ -27,6 +28,7 @@ pub mod expiry;
 pub mod ledger;
 pub mod pattern;
 pub mod policy;
+pub mod rate;
 pub mod renewal;
 pub mod report;
 pub mod root_statement;
@@ -46,6 +48,7 @@ pub mod in_force;
 pub mod init;
 pub mod issue;
 pub mod recover;
+pub mod urgency;
 pub mod verification;
 
 // Layer 5: edges.

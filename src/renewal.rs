@@ -60,8 +60,14 @@ impl Validity {
     /// Whether less than a quarter of the life is left, so that somebody has to look.
     #[must_use]
     pub fn is_critical(&self, now: Timestamp) -> bool {
-        now.until(self.not_after) < self.life() / 4
+        is_nearly_over(self.issued(), self.not_after, now)
     }
+}
+
+/// Whether less than a quarter is left of the life of a certificate that was issued and ends at these moments.
+#[must_use]
+pub fn is_nearly_over(issued: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
+    now.until(not_after) < issued.until(not_after) / 4
 }
 
 /// What is installed under a name now.

@@ -23,6 +23,50 @@ pub struct ReasonLabel {
     reason: &'static str,
 }
 
+/// Why a connection was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndCause {
+    /// Places were short, and it had no identity.
+    Unproven,
+    /// Places were short, and its host asked for nothing.
+    Idle,
+    /// Its host, or its address without an identity, had more than its share of places.
+    Share,
+    /// The handshake failed.
+    Handshake,
+    /// The handshake took too long.
+    SlowHandshake,
+    /// Its client certificate names no host of this CA.
+    NoHost,
+    /// The head of a request did not come in time, or no further request.
+    SlowHead,
+    /// What came was no HTTP, or its head was too large.
+    BadHead,
+}
+
+impl EndCause {
+    /// The cause in metrics and log lines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unproven => "unproven",
+            Self::Idle => "idle",
+            Self::Share => "share",
+            Self::Handshake => "handshake",
+            Self::SlowHandshake => "slow-handshake",
+            Self::NoHost => "no-host",
+            Self::SlowHead => "slow-head",
+            Self::BadHead => "bad-head",
+        }
+    }
+}
+
+/// Why a connection was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CauseLabel {
+    cause: &'static str,
+}
+
 /// Everything that is counted, and the registry that prints it.
 #[derive(Debug)]
 pub struct Metrics {
@@ -34,6 +78,9 @@ pub struct Metrics {
     declaration_current: Gauge<i64, AtomicI64>,
     connections: Gauge<i64, AtomicI64>,
     connections_refused: Counter<u64, AtomicU64>,
+    connections_ended: Family<CauseLabel, Counter<u64, AtomicU64>>,
+    requests_at_work: Gauge<i64, AtomicI64>,
+    urgent_requests: Counter<u64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -47,6 +94,9 @@ impl Default for Metrics {
             declaration_current: Gauge::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            connections_ended: Family::default(),
+            requests_at_work: Gauge::default(),
+            urgent_requests: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("certificates_issued", "Certificates signed and answered", metrics.issued.clone());
@@ -66,8 +116,19 @@ impl Default for Metrics {
         registry.register("connections", "Open connections from the network", metrics.connections.clone());
         registry.register(
             "connections_refused",
-            "Connections closed at once because too many were open",
+            "Connections closed at once because hosts were at work on every other",
             metrics.connections_refused.clone(),
+        );
+        registry.register(
+            "connections_ended",
+            "Connections ended by a limit or in the handshake, by the cause",
+            metrics.connections_ended.clone(),
+        );
+        registry.register("requests_at_work", "Requests of hosts in progress", metrics.requests_at_work.clone());
+        registry.register(
+            "urgent_requests",
+            "Requests served while others were refused, since certificates of the host are about to end",
+            metrics.urgent_requests.clone(),
         );
         Self { registry, ..metrics }
     }
@@ -99,7 +160,22 @@ impl Metrics {
         self.connections.dec();
     }
 
-    /// A connection was refused because too many were open.
+    /// So many requests of hosts are in progress.
+    pub fn at_work(&self, count: usize) {
+        self.requests_at_work.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A request was served before others.
+    pub fn urgent_request(&self) {
+        self.urgent_requests.inc();
+    }
+
+    /// A connection was ended because of `cause`.
+    pub fn connection_ended(&self, cause: EndCause) {
+        self.connections_ended.get_or_create(&CauseLabel { cause: cause.as_str() }).inc();
+    }
+
+    /// A connection was refused because all places were taken by hosts at work.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
     }

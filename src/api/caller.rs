@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 
 use super::problem::Refusal;
 use crate::ca::identity::{HostIdentity, Peer};
+use crate::source::Source;
 
 /// A caller with a host's identity. Whether it is served is asked by the spine.
 pub(super) struct WithIdentity(pub(super) HostIdentity);
@@ -16,6 +17,20 @@ impl<S: Send + Sync> FromRequestParts<S> for WithIdentity {
         match parts.extensions.get::<Peer>() {
             Some(Peer::Network { identity: Some(identity), .. }) => Ok(Self(identity.clone())),
             _ => Err(Refusal::NoIdentity),
+        }
+    }
+}
+
+/// Where a caller on the network comes from.
+pub(super) struct From(pub(super) Source);
+
+impl<S: Send + Sync> FromRequestParts<S> for From {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match parts.extensions.get::<Peer>() {
+            Some(Peer::Network { address, .. }) => Ok(Self(address.ip().into())),
+            _ => Err(Refusal::NoSuchPath),
         }
     }
 }

@@ -41,6 +41,7 @@ pub(super) async fn issue(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
+    api.throttle.issue(api.ca.admit(&identity)?, api.ca.clock.now())?;
     let Path(name) = name.map_err(|error| Refusal::Malformed(error.to_string()))?;
     let name = DnsName::parse(&name)?;
     let body = read_body(body)?;

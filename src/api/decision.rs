@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -32,6 +33,7 @@ pub(super) enum Decision {
 pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().cloned();
     let who = caller(peer.as_ref());
+    let anonymous = matches!(peer, Some(Peer::Network { identity: None, .. }));
     let method = request.method().clone();
     // The path only, and only its beginning: it comes from the network.
     let path: String = request.uri().path().chars().take(120).collect();
@@ -50,8 +52,18 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
             if let Some(refused) = noted.as_ref().and_then(|noted| noted.by(peer.as_ref())) {
                 api.ca.store.note_refusal(api.ca.clock.now(), refused);
             }
-            let status = response.status().as_u16();
-            tracing::info!(caller = %who, %method, path = %path.escape_debug(), status, reason, detail = %detail.escape_debug(), "refused");
+            let status = response.status();
+            // Who is refused by a limit, or needs no identity to be refused, must not fill the log.
+            let left_out =
+                if anonymous || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+                    api.throttle.log_line(api.ca.clock.now())
+                } else {
+                    Some(0)
+                };
+            if let Some(left_out) = left_out {
+                let status = status.as_u16();
+                tracing::info!(caller = %who, %method, path = %path.escape_debug(), status, reason, detail = %detail.escape_debug(), left_out, "refused");
+            }
         }
         None => tracing::debug!(caller = %who, %method, path = %path.escape_debug(), "read"),
     }

@@ -10,7 +10,7 @@ use axum::response::Response;
 use zeroize::Zeroizing;
 
 use super::Api;
-use super::caller::WithIdentity;
+use super::caller::{From, WithIdentity};
 use super::certs::{answer, read_body, request};
 use super::problem::Refusal;
 use crate::grant::CertificateKind;
@@ -20,8 +20,10 @@ use crate::wire::{EnrollRequest, LEDGER_KEY_HEADER};
 /// A token and a request in exchange for an identity.
 pub(super) async fn enroll(
     State(api): State<Arc<Api>>,
+    From(source): From,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
+    api.throttle.enroll(source, api.ca.clock.now())?;
     let body = read_body(body)?;
     // serde's message may quote the body, and with it the secret: only the place is told.
     let EnrollRequest { secret, csr } = serde_json::from_slice(&body).map_err(|error| {
@@ -42,6 +44,7 @@ pub(super) async fn renew_identity(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
+    api.throttle.issue(api.ca.admit(&identity)?, api.ca.clock.now())?;
     let body = read_body(body)?;
     let issued = api.ca.renew_identity(&identity, request(&headers, &body)?).await?;
     Ok(answer(issued, CertificateKind::Identity, identity.host.as_str()))

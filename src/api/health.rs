@@ -61,6 +61,7 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     for (kind, certificate) in api.ca.authorities.certificates().each() {
         api.metrics.ca_ends(kind, certificate.not_after().unix());
     }
+    api.metrics.at_work(api.throttle.at_work());
     match api.metrics.print(api.ca.store.head().size, api.ca.declaration.problem().is_none()) {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

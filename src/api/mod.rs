@@ -13,6 +13,7 @@ mod ledger;
 mod operator;
 mod problem;
 mod refused;
+mod throttle;
 
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ use crate::issue::CertificateAuthority;
 use crate::telemetry::Metrics;
 use crate::token::ServerAddress;
 
+pub use throttle::Throttle;
+
 /// The document that describes the API, also in `docs/`.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
@@ -35,6 +38,8 @@ pub struct Api {
     pub ca: Arc<CertificateAuthority>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What is asked for, and how much of it is served.
+    pub throttle: Throttle,
     /// `PSF_CA.pem` as it is served.
     pub trust_bundle: String,
     /// Where tokens send hosts.
@@ -110,6 +115,7 @@ pub fn router(api: Arc<Api>, listener: Listener, limits: RequestLimits) -> Route
         .method_not_allowed_fallback(problem::no_such_method)
         .with_state(Arc::clone(&api))
         .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), throttle::urgent_first))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(move |request, next| problem::within(limits.time, request, next)))
         .layer(middleware::from_fn_with_state(api, decision::report))

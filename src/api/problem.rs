@@ -12,12 +12,17 @@ use axum::response::{IntoResponse, Response};
 
 use super::decision::Decision;
 use super::refused::Noted;
+use crate::clock::describe;
 use crate::digest::Digest;
 use crate::issue::{IdentityError, IssueError};
-use crate::name::{DnsName, NameError};
+use crate::name::{DnsName, HostName, NameError};
+use crate::source::Source;
 use crate::store::{HostError, RecordError, StoreError};
 use crate::token::TokenError;
 use crate::wire::{PROBLEM, Problem};
+
+/// When to come again after a 503: such troubles last a moment or much longer.
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(5);
 
 /// Why a request gets no answer but a problem.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +63,18 @@ pub(super) enum Refusal {
     NoSuchPath,
     #[error("this path does not take that method; GET /openapi.json says which it takes")]
     NoSuchMethod,
+    #[error(
+        "{host} asks for more certificates than limits.issue_burst and limits.issue_per_second in ca.yaml allow; it may \
+         go on in {}", describe(*.after)
+    )]
+    TooManyRequests { host: HostName, after: Duration },
+    #[error(
+        "more enrolments are tried from {from} than limits.enroll_burst and limits.enroll_per_minute in ca.yaml allow; \
+         the next may come in {}", describe(*.after)
+    )]
+    TooManyEnrolments { from: Source, after: Duration },
+    #[error("the CA has more to do than it can; hosts whose certificates are about to end go first")]
+    Overloaded,
     #[error("the request took longer than this daemon allows")]
     TooSlow,
     #[error("the daemon failed on this request; its log says more")]
@@ -129,8 +146,25 @@ impl Refusal {
             Self::NoSuchDeclaration(_) => (StatusCode::NOT_FOUND, "no-such-declaration", "Never in force"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "Nothing here"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "Not this way"),
-            Self::TooSlow => UNAVAILABLE,
+            Self::TooManyRequests { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "The host asks too often")
+            }
+            Self::TooManyEnrolments { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-enrolments", "Too many enrolments from one address")
+            }
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "The CA has too much to do"),
+            Self::TooSlow => (StatusCode::SERVICE_UNAVAILABLE, "too-slow", "The request took too long"),
             Self::Internal => INTERNAL,
+        }
+    }
+}
+
+impl Refusal {
+    /// When the same request may do better; none where it will not by itself.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyRequests { after, .. } | Self::TooManyEnrolments { after, .. } => Some(*after),
+            _ => (self.describe().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(UNAVAILABLE_FOR),
         }
     }
 }
@@ -138,6 +172,7 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, name, title) = self.describe();
+        let retry_after = self.retry_after();
         let problem = Problem {
             kind: format!("urn:psfca:problem:{name}"),
             title: title.to_owned(),
@@ -147,8 +182,8 @@ impl IntoResponse for Refusal {
         let refused = Decision::Refused { reason: name, detail: problem.detail.clone(), noted: Noted::of(&self) };
         let mut response = (status, Json(problem)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        if let Some(after) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
         response.extensions_mut().insert(refused);
         response

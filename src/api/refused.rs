@@ -39,6 +39,9 @@ impl Noted {
             | Refusal::NoRecovery
             | Refusal::NoSuchPath
             | Refusal::NoSuchMethod
+            | Refusal::TooManyRequests { .. }
+            | Refusal::TooManyEnrolments { .. }
+            | Refusal::Overloaded
             | Refusal::TooSlow
             | Refusal::Internal => None,
         }?;

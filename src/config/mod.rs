@@ -11,6 +11,7 @@ use crate::diagnostic::{Diagnostics, SourceFile};
 use crate::grant::Grant;
 use crate::name::DnsName;
 use crate::profile::{Lifetime, SubjectAltNames, SubjectFields};
+use crate::rate::{Rate, count};
 use crate::token::{ServerAddress, ServerName};
 
 /// Lifetime of the daemon's own certificate, in days; it renews itself while running.
@@ -75,6 +76,8 @@ impl CaKeyKind {
 pub struct Limits {
     /// Connections at one time.
     pub connections: usize,
+    /// Of these, with one host, or without an identity from one address.
+    pub connections_each: usize,
     /// Bytes in a request's body.
     pub body_bytes: usize,
     /// Time for the TLS handshake.
@@ -83,16 +86,23 @@ pub struct Limits {
     pub header: Duration,
     /// Time for a whole request.
     pub request: Duration,
+    /// Certificates that one host asks for.
+    pub issue: Rate,
+    /// Enrolments that are tried from one address.
+    pub enroll: Rate,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1_000,
+            connections_each: 100,
             body_bytes: 65_536,
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(10),
             request: Duration::from_secs(30),
+            issue: Rate::per_second(count(60), count(1)),
+            enroll: Rate::per_minute(count(10), count(6)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use super::{CaConfig, CaKeyKind, CaName, Limits};
 use crate::diagnostic::{Diagnostics, SourceFile};
 use crate::name::DnsName;
 use crate::profile::{Lifetime, SHORTEST_LIFETIME, SubjectFields};
+use crate::rate::Rate;
 use crate::token::{ServerAddress, ServerName};
 use crate::yaml::reader::{Fields, Reader};
 use crate::yaml::{self, Node};
@@ -324,7 +326,18 @@ fn retention(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<Option<Durat
 }
 
 fn limits(reader: &mut Reader<'_>, node: &Node) -> Limits {
-    const KNOWN: [&str; 5] = ["connections", "body_kib", "handshake_seconds", "header_seconds", "request_seconds"];
+    const KNOWN: [&str; 10] = [
+        "connections",
+        "connections_each",
+        "body_kib",
+        "handshake_seconds",
+        "header_seconds",
+        "request_seconds",
+        "issue_burst",
+        "issue_per_second",
+        "enroll_burst",
+        "enroll_per_minute",
+    ];
     let fields = reader.fields(node, "limits", &KNOWN);
     let mut number =
         |key: &str, range: RangeInclusive<u64>| fields.get(key).and_then(|node| reader.integer(node, key, range));
@@ -332,12 +345,24 @@ fn limits(reader: &mut Reader<'_>, node: &Node) -> Limits {
     let size = |given: Option<u64>, unit: usize, default: usize| {
         given.and_then(|n| usize::try_from(n).ok()).map_or(default, |n| n * unit)
     };
+    let count = |given: Option<u64>| given.and_then(|n| u32::try_from(n).ok()).and_then(NonZeroU32::new);
     Limits {
         connections: size(number("connections", 1..=100_000), 1, default.connections),
+        connections_each: size(number("connections_each", 1..=100_000), 1, default.connections_each),
         // A request for an RSA-8192 key has 3 KiB; below that nothing would work.
         body_bytes: size(number("body_kib", 4..=1_024), 1_024, default.body_bytes),
         handshake: number("handshake_seconds", 1..=300).map_or(default.handshake, Duration::from_secs),
         header: number("header_seconds", 1..=300).map_or(default.header, Duration::from_secs),
         request: number("request_seconds", 1..=600).map_or(default.request, Duration::from_secs),
+        issue: Rate {
+            burst: count(number("issue_burst", 1..=10_000)).unwrap_or(default.issue.burst),
+            count: count(number("issue_per_second", 1..=10_000)).unwrap_or(default.issue.count),
+            ..default.issue
+        },
+        enroll: Rate {
+            burst: count(number("enroll_burst", 1..=10_000)).unwrap_or(default.enroll.burst),
+            count: count(number("enroll_per_minute", 1..=10_000)).unwrap_or(default.enroll.count),
+            ..default.enroll
+        },
     }
 }

@@ -27,7 +27,8 @@ fn everything_can_be_set() {
     let more = "trust_domain: hosts.example\nca_key: ecdsa-p384\nlisten: \"[::1]:0\"\naddress: ca.psf.io:9443\n\
                 state: state\ntrust_bundle: out/x.pem\nadmin_socket: admin.sock\nadmin_group: psfca-admin\n\
                 max_days: 0.5\nretention: 30\ncert_opts: {C: US, ST: NH, O: Pythön, emailAddress: a@b.io}\n\
-                limits: {connections: 7, body_kib: 4, handshake_seconds: 1, header_seconds: 2, request_seconds: 3}\n";
+                limits: {connections: 7, body_kib: 4, handshake_seconds: 1, header_seconds: 2, request_seconds: 3, \
+                connections_each: 2, issue_burst: 4, issue_per_second: 5, enroll_burst: 6, enroll_per_minute: 8}\n";
     let config = parse(&format!("{LEAST}{more}")).unwrap();
     assert_eq!(config.trust_domain.as_str(), "hosts.example");
     assert_eq!(config.ca_key, CaKeyKind::EcdsaP384);
@@ -41,6 +42,9 @@ fn everything_can_be_set() {
     assert_eq!(parse(&format!("{LEAST}retention: forever\n")).unwrap().retention, None);
     assert_eq!((config.limits.connections, config.limits.body_bytes), (7, 4096));
     assert_eq!(config.limits.request, Duration::from_secs(3));
+    assert_eq!(config.limits.connections_each, 2);
+    assert_eq!(config.limits.issue, Rate::per_second(count(4), count(5)));
+    assert_eq!(config.limits.enroll, Rate::per_minute(count(6), count(8)));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{init, reload, retention};
-use crate::api::{self, Api, Listener, RequestLimits};
+use crate::api::{self, Api, Listener, RequestLimits, Throttle};
 use crate::ca::authorities::{Authorities, CaFiles};
 use crate::ca::key_file::load_ledger_key;
 use crate::checkpoints::Checkpoints;
@@ -31,6 +31,9 @@ use crate::{accounts, cli, tls};
 
 /// How often the daemon looks whether its own certificate is due, and at its CA's ends.
 const UPKEEP: Duration = Duration::from_secs(10);
+
+/// Open files besides connections from the network: ledger, sockets, and operators.
+const OTHER_FILES: u64 = 100;
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {
@@ -66,15 +69,17 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
 
     let (tls_config, renew_after) = own_certificate(&ca, &config).await?;
     let tls: TlsSlot = Arc::new(ArcSwap::new(tls_config));
+    allow_connections(config.limits.connections);
     let limits = ConnectionLimits {
         connections: config.limits.connections,
+        connections_each: config.limits.connections_each,
         handshake: config.limits.handshake,
         header: config.limits.header,
     };
-    let network =
-        Network::bind(config.listen, Arc::clone(&tls), config.trust_domain.clone(), limits, Arc::clone(&metrics))
-            .await
-            .with_context(|| format!("the daemon cannot listen on {}", config.listen))?;
+    let (trust_domain, counted, clock) = (config.trust_domain.clone(), Arc::clone(&metrics), Arc::clone(&ca.clock));
+    let network = Network::bind(config.listen, Arc::clone(&tls), trust_domain, limits, counted, clock)
+        .await
+        .with_context(|| format!("the daemon cannot listen on {}", config.listen))?;
     let listening = network.local_address()?;
     let group = config.admin_group.as_deref().map(accounts::group_id).transpose()?;
     let admin = AdminSocket::bind(&config.admin_socket, group)?;
@@ -82,6 +87,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
     let api = Arc::new(Api {
         ca: Arc::clone(&ca),
         metrics,
+        throttle: Throttle::new(&config.limits),
         trust_bundle,
         address: config
             .address
@@ -113,6 +119,25 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     store.close();
     Ok(())
+}
+
+/// Raises this process's limit on open files to what so many connections need: where files run out first, no
+/// connection could be accepted for which another would make room.
+fn allow_connections(connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = connections as u64 + OTHER_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|files| files >= needed) {
+        return;
+    }
+    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+    if limit.maximum.is_some_and(|most| most < needed) || setrlimit(Resource::Nofile, raised).is_err() {
+        let open = limit.current.unwrap_or_default();
+        tracing::warn!(
+            "this process may open {open} files, and limits.connections needs {needed}: raise the one (LimitNOFILE= in \
+             systemd's unit) or lower the other"
+        );
+    }
 }
 
 /// Issues the daemon's own certificate; it takes the same road as every other.

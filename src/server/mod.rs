@@ -4,6 +4,7 @@
 mod admin;
 mod connection;
 mod network;
+mod places;
 
 pub use admin::{AdminSocket, AdminSocketError};
 pub use network::{Network, TlsSlot};
@@ -13,8 +14,10 @@ use std::time::Duration;
 /// Limits on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// Connections at one time; more are closed at once.
+    /// Connections at one time.
     pub connections: usize,
+    /// Of these, with one host, or without an identity from one address.
+    pub connections_each: usize,
     /// Time for the TLS handshake.
     pub handshake: Duration,
     /// Time until a request's head is complete, also between two requests.
