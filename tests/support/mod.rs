@@ -235,6 +235,11 @@ impl Ca {
         assert!(Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap().success());
     }
 
+    /// Whether the daemon has ended, by whatever.
+    pub fn has_ended(&mut self) -> bool {
+        self.daemon.as_mut().is_none_or(|daemon| daemon.child.try_wait().unwrap().is_some())
+    }
+
     /// Kills the daemon (SIGKILL).
     pub fn stop(&mut self) {
         self.daemon = None;

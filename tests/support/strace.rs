@@ -80,6 +80,13 @@ impl Strace {
         calls(&String::from_utf8_lossy(&std::fs::read(self.trace.path()).unwrap()))
     }
 
+    /// Ends strace where the process was killed: in the middle of a delay it would wait for that without end, and
+    /// the process would stay until strace is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     fn end(&mut self) {
         if self.child.try_wait().unwrap().is_none() {
             // Upon SIGTERM strace detaches; upon SIGKILL it might leave the process stopped.
