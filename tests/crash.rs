@@ -81,7 +81,7 @@ impl Point {
         };
         let inject = format!("inject={calls}:signal=KILL:when={}", 1 + dice.below(at_most));
         let strace = Strace::attach(ca.pid(), &["-e", &format!("trace={calls}"), "-e", &inject]);
-        wait_until(&format!("the daemon dies, by {inject}"), || ca.has_ended());
+        wait_until(&format!("the daemon dies, by {inject}"), || ca.is_dead());
         strace.kill();
         ca.stop();
     }
@@ -223,7 +223,7 @@ impl Left {
 
 #[test]
 fn r9_a_daemon_that_is_killed_at_any_moment_comes_up_by_itself_and_has_forgotten_nothing() {
-    let kills = KILLS[usize::from(std::env::var_os("PSFCA_THOROUGHLY").is_some())];
+    let kills = KILLS[usize::from(std::env::var_os("PSFCA_THOROUGHLY").is_some_and(|value| value == "1"))];
     let aimed = usable();
     let mut dice = Dice::new();
     let mut ca = Ca::start();

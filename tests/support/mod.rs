@@ -235,9 +235,10 @@ impl Ca {
         assert!(Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap().success());
     }
 
-    /// Whether the daemon has ended, by whatever.
-    pub fn has_ended(&mut self) -> bool {
-        self.daemon.as_mut().is_none_or(|daemon| daemon.child.try_wait().unwrap().is_some())
+    /// Whether the daemon was killed, also where a tracer still keeps what is left of it.
+    pub fn is_dead(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        matches!(stat.rsplit_once(") ").unwrap().1.chars().next(), Some('Z' | 'X'))
     }
 
     /// Kills the daemon (SIGKILL).
