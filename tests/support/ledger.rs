@@ -23,7 +23,12 @@ fn readable(state: &Path) -> (Option<tempfile::TempDir>, PathBuf) {
 
 /// Every entry in its order; there is never a gap in the indices.
 pub fn entries(ca: &Ca) -> Vec<Value> {
-    let (_copy, state) = readable(&ca.state());
+    entries_in(&ca.state())
+}
+
+/// Every entry of the ledger in this state directory.
+pub fn entries_in(state: &Path) -> Vec<Value> {
+    let (_copy, state) = readable(state);
     let path = state.join("ledger.sqlite3");
     let sql = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let mut statement = sql.prepare("SELECT idx, bytes FROM entry ORDER BY idx").unwrap();

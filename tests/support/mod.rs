@@ -238,6 +238,12 @@ impl Ca {
         assert!(Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap().success());
     }
 
+    /// Whether the daemon was killed, also where a tracer still keeps what is left of it.
+    pub fn is_dead(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        matches!(stat.rsplit_once(") ").unwrap().1.chars().next(), Some('Z' | 'X'))
+    }
+
     /// Kills the daemon (SIGKILL).
     pub fn stop(&mut self) {
         self.daemon = None;
