@@ -272,7 +272,7 @@ impl CertificateAuthority {
             chain_pem,
             leaf: signed.der,
             serial: linted.serial().clone(),
-            proof: self.checkpoints.prove(&recorded),
+            proof: self.checkpoints.prove(&recorded, &self.store).await,
             not_after: linted.not_after(),
             renew_after: half_life(now, grant.lifetime().as_duration()),
             made_key,

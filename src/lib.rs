@@ -39,6 +39,7 @@ pub mod tls;
 
 // Layer 4: the spine.
 pub mod checkpoints;
+pub mod cosigning;
 pub mod enroll;
 pub mod in_force;
 pub mod init;
@@ -51,6 +52,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod server;
+pub mod witness;
 
 // Layer 6: roots.
 pub mod run;

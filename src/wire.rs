@@ -1,6 +1,8 @@
 //! The JSON that passes between daemon, hosts and operators, for both ends. Plain data: the edges
 //! convert to and from validated types.
 
+mod health;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -9,6 +11,8 @@ use crate::grant::{CertificateKind, Rule};
 use crate::name::{DnsName, HostName, RoleName};
 use crate::profile::{KeyKind, Usages};
 use crate::serial::Serial;
+
+pub use health::{CaHealth, DeclarationHealth, Health, WitnessHealth};
 
 /// Media type of a certificate request body (RFC 5967).
 pub const PKCS10: &str = "application/pkcs10";
@@ -328,47 +332,6 @@ pub struct Consistency {
     pub new: u64,
     /// The proof (RFC 9162, section 2.1.4.1).
     pub hashes: Vec<Digest>,
-}
-
-/// One CA certificate in [`Health`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CaHealth {
-    /// `root`, `issuing` or `identity`.
-    pub ca: String,
-    /// Its end.
-    pub not_after: Timestamp,
-    /// Set when less than 180 days remain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-}
-
-/// The declaration in force, in [`Health`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeclarationHealth {
-    /// Its hash.
-    pub sha256: Digest,
-    /// Since when it is in force.
-    pub since: Timestamp,
-    /// How many names it has.
-    pub names: usize,
-    /// Why what lies in the files now is not in force.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
-
-/// `GET /healthz`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// `ok`, or `warning` when something below carries one.
-    pub status: String,
-    /// The daemon's version.
-    pub version: String,
-    /// The declaration in force.
-    pub declaration: DeclarationHealth,
-    /// Each CA certificate.
-    pub ca: Vec<CaHealth>,
-    /// Entries in the ledger.
-    pub ledger_size: u64,
 }
 
 /// An error (RFC 9457).

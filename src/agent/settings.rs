@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::ledger::cosignature::WitnessKey;
 use crate::token::ServerAddress;
 
 /// Where the settings are when nobody says otherwise.
@@ -51,6 +52,8 @@ pub struct Settings {
     pub mode: u32,
     /// What becomes of answers when the CA's ledger does not continue what this host has seen.
     pub ledger_policy: LedgerPolicy,
+    /// The witness without whose cosignature no head of the ledger is accepted.
+    pub witness: Option<WitnessKey>,
 }
 
 /// What a host does when the CA's ledger does not continue what it has seen.
@@ -75,6 +78,7 @@ struct Raw {
     group: String,
     mode: String,
     ledger_policy: LedgerPolicy,
+    witness: Option<WitnessKey>,
 }
 
 impl Default for Raw {
@@ -88,6 +92,7 @@ impl Default for Raw {
             group: "ssl-cert".into(),
             mode: "0640".into(),
             ledger_policy: LedgerPolicy::default(),
+            witness: None,
         }
     }
 }
@@ -126,6 +131,7 @@ impl Settings {
             group: raw.group,
             mode,
             ledger_policy: raw.ledger_policy,
+            witness: raw.witness,
         })
     }
 }

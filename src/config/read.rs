@@ -6,15 +6,16 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{CaConfig, CaKeyKind, CaName, Limits};
+use super::{CaConfig, CaKeyKind, CaName, Limits, WitnessConfig, WitnessUrl};
 use crate::diagnostic::{Diagnostics, SourceFile};
+use crate::ledger::cosignature::WitnessKey;
 use crate::name::DnsName;
 use crate::profile::{Lifetime, SHORTEST_LIFETIME, SubjectFields};
 use crate::token::{ServerAddress, ServerName};
 use crate::yaml::reader::{Fields, Reader};
 use crate::yaml::{self, Node};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "name",
     "cert_opts",
     "trust_domain",
@@ -29,6 +30,7 @@ const KEYS: [&str; 14] = [
     "admin_group",
     "max_days",
     "limits",
+    "witness",
 ];
 /// Most files in a declaration.
 const MAX_FILES: usize = 1_000;
@@ -70,6 +72,7 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
         fields.get("admin_group").and_then(|node| reader.parsed(node, "admin_group", "name a Unix group", group_name));
     let max_lifetime = max_lifetime(reader, fields);
     let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
+    let witness = fields.get("witness").map(|node| witness(reader, node));
     let ca_key = fields.get("ca_key").map_or(CaKeyKind::default(), |node| ca_key(reader, node));
     Some(CaConfig {
         name: name?,
@@ -86,7 +89,20 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
         admin_group,
         max_lifetime: max_lifetime?,
         limits,
+        // Half a witness is a mistake that was reported, and not none.
+        witness: witness.map_or(Some(None), |read| read.map(Some))?,
     })
+}
+
+fn witness(reader: &mut Reader<'_>, node: &Node) -> Option<WitnessConfig> {
+    const URL: &str = "write where it answers, such as http://witness.psf.io:8444";
+    const KEY: &str = "write what psfca witness --key prints on the witness' machine";
+    let fields = reader.fields(node, "witness", &["url", "key"]);
+    let url = required(reader, node, fields, "url", URL);
+    let url = url.and_then(|node| reader.parsed(node, "url", URL, WitnessUrl::parse));
+    let key = required(reader, node, fields, "key", KEY);
+    let key = key.and_then(|node| reader.parsed(node, "key", KEY, WitnessKey::parse));
+    Some(WitnessConfig { url: url?, key: key? })
 }
 
 fn required<'n>(reader: &mut Reader<'_>, root: &Node, fields: Fields<'n>, key: &str, help: &str) -> Option<&'n Node> {

@@ -19,6 +19,7 @@ use crate::ca::key_file::load_ledger_key;
 use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::CaConfig;
+use crate::cosigning::Cosigner;
 use crate::expiry::ca_warning;
 use crate::init::ledger_path;
 use crate::issue::{CertificateAuthority, DaemonCertificate};
@@ -52,13 +53,15 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         tracing::warn!(error = format!("{error:#}"), "it is served all the same");
     }
     let declaration = reload::first(&config, &store, &*clock).await?;
+    let checkpoints = Checkpoints::new(load_ledger_key(&files.ledger_key(), &config.ledger_origin())?);
+    let cosigner = config.witness.clone().map(|witness| Cosigner::new(witness, Arc::clone(&store), Arc::clone(&clock)));
     let ca = Arc::new(CertificateAuthority {
         authorities,
         store: Arc::clone(&store),
         subject: config.subject.clone(),
         trust_domain: config.trust_domain.clone(),
         declaration,
-        checkpoints: Checkpoints::new(load_ledger_key(&files.ledger_key(), &config.ledger_origin())?),
+        checkpoints: checkpoints.with_witness(cosigner),
         clock,
         random: Arc::new(SystemRandom),
     });
@@ -169,7 +172,7 @@ async fn watchdog(store: Arc<Store>) {
     }
 }
 
-async fn wait_for_end() -> std::io::Result<()> {
+pub(super) async fn wait_for_end() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {

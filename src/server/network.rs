@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -14,13 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::{ConnectionLimits, DRAIN, connection};
+use super::{ACCEPT_PAUSE, ConnectionLimits, DRAIN, connection};
 use crate::ca::identity::{HostIdentity, Peer};
 use crate::name::DnsName;
 use crate::telemetry::Metrics;
-
-/// How long to wait after accept failed, which it does when file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The daemon's certificate and the roots of its clients, swapped together while running.
 pub type TlsSlot = Arc<ArcSwap<ServerConfig>>;
