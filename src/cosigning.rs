@@ -21,8 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(5);
 /// Requests about one head: the first tells where the witness stands, the second is from there.
 const ATTEMPTS: usize = 4;
-/// Longest answer of a witness, in octets.
-const MAX_COSIGNATURE: usize = 4_096;
+/// Lines of an answer that are looked at, and how long one may be, in octets.
+const MAX_LINES: usize = 16;
+const MAX_LINE: usize = 512;
 
 /// Why there is no cosignature.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +138,7 @@ impl Cosigner {
             // In case this is given up on its way: nobody tries at once again.
             line.rest_until = Some(now.plus(REST));
             let newest = self.store.head();
-            let outcome = self.ask(&mut line, newest, sign(newest)).await;
+            let outcome = self.ask(&mut line, newest, &sign(newest)).await;
             self.note(&outcome);
             let cosigned = outcome.ok()?;
             (line.rest_until, line.newest) = (None, Some(cosigned.clone()));
@@ -176,29 +177,50 @@ impl Cosigner {
         }
     }
 
-    /// Gets `head` cosigned, from wherever the witness stands.
-    async fn ask(&self, line: &mut Line, head: Head, note: String) -> Result<CosignedHead, CosignError> {
+    /// Gets `head` cosigned. A connection that was kept may have been closed meanwhile, which only shows
+    /// now, so that is no failure yet.
+    async fn ask(&self, line: &mut Line, head: Head, note: &str) -> Result<CosignedHead, CosignError> {
         // Taken out, so that a connection on which an answer may still come is never used again.
-        let mut client = match line.client.take() {
-            Some(client) => client,
-            None => Client::connect_tcp(&self.witness.url.address).await?,
-        };
+        let mut kept = line.client.take();
+        if let Some(client) = &mut kept {
+            match self.ask_over(client, &mut line.cosigned, head, note).await {
+                Err(CosignError::Away(_)) => {}
+                outcome => {
+                    line.client = kept;
+                    return outcome;
+                }
+            }
+        }
+        let mut client = Client::connect_tcp(&self.witness.url.address).await?;
+        let outcome = self.ask_over(&mut client, &mut line.cosigned, head, note).await;
+        line.client = Some(client).filter(|_| !matches!(outcome, Err(CosignError::Away(_))));
+        outcome
+    }
+
+    /// Asks from wherever the witness stands, which `cosigned` says afterwards.
+    async fn ask_over(
+        &self,
+        client: &mut Client,
+        cosigned: &mut u64,
+        head: Head,
+        note: &str,
+    ) -> Result<CosignedHead, CosignError> {
         let mut recovered = false;
         for _ in 0..ATTEMPTS {
-            let trouble = match self.store.consistency(line.cosigned, head.size).await? {
-                None => CosignError::WentBack { cosigned: line.cosigned, here: head.size },
+            let old = *cosigned;
+            let trouble = match self.store.consistency(old, head.size).await? {
+                None => CosignError::WentBack { cosigned: old, here: head.size },
                 Some(proof) => {
-                    let old = line.cosigned;
-                    let request = AddCheckpoint { old, proof, checkpoint: note.clone() };
-                    let answer = self.post(&mut client, "/add-checkpoint", request.to_text()).await?;
+                    let request = AddCheckpoint { old, proof, checkpoint: note.to_owned() };
+                    let answer = self.post(client, "/add-checkpoint", request.to_text()).await?;
                     match (answer.status.as_u16(), size(&answer)) {
                         (200, _) => {
-                            let cosigned = self.take(&answer, head, &note)?;
-                            (line.client, line.cosigned) = (Some(client), head.size);
-                            return Ok(cosigned);
+                            let taken = self.take(&answer, head, note)?;
+                            *cosigned = head.size;
+                            return Ok(taken);
                         }
                         (409, Some(size)) if size != old => {
-                            line.cosigned = size;
+                            *cosigned = size;
                             continue;
                         }
                         (409 | 422, _) => CosignError::Forked { cosigned: old },
@@ -211,9 +233,9 @@ impl Cosigner {
                 return Err(trouble);
             }
             let Some(statement) = self.store.recovery().await? else { return Err(trouble) };
-            let answer = self.post(&mut client, "/recover-log", statement).await?;
+            let answer = self.post(client, "/recover-log", statement).await?;
             match size(&answer).filter(|_| answer.status.is_success()) {
-                Some(size) => line.cosigned = size,
+                Some(size) => *cosigned = size,
                 None => return Err(trouble),
             }
         }
@@ -225,14 +247,13 @@ impl Cosigner {
         Ok(client.send(Method::POST, &path, "text/plain; charset=utf-8", "", body).await?)
     }
 
-    /// The note with the cosignature below, if it is one.
+    /// The note with the one line below that is the cosignature. Nothing else of the answer goes on to hosts.
     fn take(&self, answer: &Answer, head: Head, note: &str) -> Result<CosignedHead, CosignError> {
-        let lines = std::str::from_utf8(&answer.body).ok().filter(|lines| lines.len() <= MAX_COSIGNATURE);
-        let note = note.to_owned() + lines.ok_or_else(|| CosignError::Refused("its answer is too long".to_owned()))?;
-        match self.witness.key.verify(&note) {
-            Ok(_) => Ok(CosignedHead { head, note }),
-            Err(error) => Err(CosignError::Refused(format!("its answer is no cosignature: {error}"))),
-        }
+        let lines = std::str::from_utf8(&answer.body).unwrap_or_default().lines().take(MAX_LINES);
+        let notes = lines.filter(|line| line.len() <= MAX_LINE).map(|line| format!("{note}{line}\n"));
+        let mut cosigned = notes.filter(|note| self.witness.key.verify(note).is_ok());
+        let none = || CosignError::Refused(format!("in its answer there is no cosignature by {}", self.witness.key));
+        cosigned.next().map(|note| CosignedHead { head, note }).ok_or_else(none)
     }
 }
 

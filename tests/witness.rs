@@ -261,7 +261,8 @@ fn a_witness_that_was_killed_remembers_what_it_cosigned() {
     witness.kill();
     assert!(witness.remembered() >= cosigned);
     witness.start();
-    wait_until("the daemon asks it again", || host.psfca(&["renew", "--force"]).status.success());
+    // The connection to the one before is gone, and that is no reason to be without an answer.
+    host.ok(&["renew", "--force"]);
 
     ca.terminate();
     copy_ledger(backup.path(), &ca.state());

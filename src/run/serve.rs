@@ -53,15 +53,13 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         tracing::warn!(error = format!("{error:#}"), "it is served all the same");
     }
     let declaration = reload::first(&config, &store, &*clock).await?;
-    let checkpoints = Checkpoints::new(load_ledger_key(&files.ledger_key(), &config.ledger_origin())?);
-    let cosigner = config.witness.clone().map(|witness| Cosigner::new(witness, Arc::clone(&store), Arc::clone(&clock)));
     let ca = Arc::new(CertificateAuthority {
         authorities,
         store: Arc::clone(&store),
         subject: config.subject.clone(),
         trust_domain: config.trust_domain.clone(),
         declaration,
-        checkpoints: checkpoints.with_witness(cosigner),
+        checkpoints: checkpoints(&config, &files, &store, &clock)?,
         clock,
         random: Arc::new(SystemRandom),
     });
@@ -115,6 +113,19 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     store.close();
     Ok(())
+}
+
+/// What signs the ledger's heads, and who cosigns them.
+fn checkpoints(
+    config: &CaConfig,
+    files: &CaFiles,
+    store: &Arc<Store>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Checkpoints> {
+    let key = load_ledger_key(&files.ledger_key(), &config.ledger_origin())?;
+    let witness = config.witness.clone();
+    let cosigner = witness.map(|witness| Cosigner::new(witness, Arc::clone(store), Arc::clone(clock)));
+    Ok(Checkpoints::new(key).with_witness(cosigner))
 }
 
 /// Issues the daemon's own certificate; it takes the same road as every other.
