@@ -130,17 +130,21 @@ impl Client {
         let server = address.to_string();
         let name = tls::peer_name(&address.name)?;
         let connecting = async {
-            let tcp = match &address.name {
-                ServerName::Dns(name) => TcpStream::connect((name.as_str(), address.port)).await,
-                ServerName::Ip(ip) => TcpStream::connect((*ip, address.port)).await,
-            };
-            let tcp = tcp.map_err(|error| broken(&server, &error))?;
-            // Requests are single small writes; waiting for more to send only adds latency.
-            let _ = tcp.set_nodelay(true);
+            let tcp = tcp(address, &server).await?;
             TlsConnector::from(config).connect(name, tcp).await.map_err(|error| broken(&server, &error))
         };
         let stream = bounded(CONNECT_TIME, &server, "connecting", connecting).await?;
         Self::over(stream, address.to_string(), server.clone(), MAX_ANSWER).await
+    }
+
+    /// Connects over TCP without TLS, for what is signed in itself, within 10 s.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`].
+    pub async fn connect_tcp(address: &ServerAddress) -> Result<Self, ClientError> {
+        let server = address.to_string();
+        let tcp = bounded(CONNECT_TIME, &server, "connecting", tcp(address, &server)).await?;
+        Self::over(tcp, address.to_string(), server.clone(), MAX_ANSWER).await
     }
 
     /// Connects to a Unix socket.
@@ -287,6 +291,17 @@ impl Answer {
     pub fn malformed(&self, cause: impl std::fmt::Display) -> ClientError {
         ClientError::Malformed { server: self.server.clone(), cause: cause.to_string() }
     }
+}
+
+async fn tcp(address: &ServerAddress, server: &str) -> Result<TcpStream, ClientError> {
+    let tcp = match &address.name {
+        ServerName::Dns(name) => TcpStream::connect((name.as_str(), address.port)).await,
+        ServerName::Ip(ip) => TcpStream::connect((*ip, address.port)).await,
+    };
+    let tcp = tcp.map_err(|error| broken(server, &error))?;
+    // Requests are single small writes; waiting for more to send only adds latency.
+    let _ = tcp.set_nodelay(true);
+    Ok(tcp)
 }
 
 async fn bounded<T>(

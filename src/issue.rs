@@ -279,7 +279,7 @@ impl CertificateAuthority {
             chain_pem,
             leaf: signed.der,
             serial: linted.serial().clone(),
-            proof: self.checkpoints.prove(&recorded),
+            proof: self.checkpoints.prove(&recorded, &self.store).await,
             not_after: linted.not_after(),
             renew_after: Validity::new(linted.not_before(), linted.not_after(), linted.serial()).due(),
             made_key,

@@ -43,6 +43,7 @@ pub mod tls;
 
 // Layer 4: the spine.
 pub mod checkpoints;
+pub mod cosigning;
 pub mod enroll;
 pub mod in_force;
 pub mod init;
@@ -56,6 +57,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod server;
+pub mod witness;
 
 // Layer 6: roots.
 pub mod run;

@@ -67,6 +67,12 @@ pub struct CauseLabel {
     cause: &'static str,
 }
 
+/// Which witness.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WitnessLabel {
+    witness: String,
+}
+
 /// Everything that is counted, and the registry that prints it.
 #[derive(Debug)]
 pub struct Metrics {
@@ -76,6 +82,7 @@ pub struct Metrics {
     ca_not_after: Family<KindLabel, Gauge<i64, AtomicI64>>,
     ledger_size: Gauge<i64, AtomicI64>,
     declaration_current: Gauge<i64, AtomicI64>,
+    witness_cosigns: Family<WitnessLabel, Gauge<i64, AtomicI64>>,
     connections: Gauge<i64, AtomicI64>,
     connections_refused: Counter<u64, AtomicU64>,
     connections_ended: Family<CauseLabel, Counter<u64, AtomicU64>>,
@@ -92,6 +99,7 @@ impl Default for Metrics {
             ca_not_after: Family::default(),
             ledger_size: Gauge::default(),
             declaration_current: Gauge::default(),
+            witness_cosigns: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             connections_ended: Family::default(),
@@ -112,6 +120,11 @@ impl Default for Metrics {
             "declaration_current",
             "1 when the files' declaration is in force, 0 when an older one is",
             metrics.declaration_current.clone(),
+        );
+        registry.register(
+            "witness_cosigns",
+            "1 when the witness cosigned the newest head that it was asked for, 0 when not; absent without a witness",
+            metrics.witness_cosigns.clone(),
         );
         registry.register("connections", "Open connections from the network", metrics.connections.clone());
         registry.register(
@@ -178,6 +191,11 @@ impl Metrics {
     /// A connection was refused because all places were taken by hosts at work.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
+    }
+
+    /// Whether the witness cosigns.
+    pub fn witness(&self, name: &str, cosigns: bool) {
+        self.witness_cosigns.get_or_create(&WitnessLabel { witness: name.to_owned() }).set(cosigns.into());
     }
 
     /// Prints everything in the OpenMetrics text format, with what is known only now.

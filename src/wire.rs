@@ -15,7 +15,7 @@ use crate::profile::{KeyKind, Usages};
 use crate::refusal::RefusalRecord;
 use crate::serial::Serial;
 
-pub use health::{CaHealth, DeclarationHealth, Health};
+pub use health::{CaHealth, DeclarationHealth, Health, WitnessHealth};
 pub use hosts::{
     HostAnswer, HostCertificate, HostDetails, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
 };

@@ -56,7 +56,8 @@ pub async fn enroll(agent: &Agent<'_>, token: &EnrollmentToken) -> Result<Enroll
         )));
     }
     let asked = Asked { kind: CertificateKind::Identity, name: host.as_str(), host: &host, ca_made_key: false };
-    let ledger = Seen::first(&answer, identity.leaf(), &asked, agent.now())
+    let witness = agent.settings.witness.as_ref();
+    let ledger = Seen::first(&answer, identity.leaf(), &asked, witness, agent.now())
         .map_err(|cause| AgentError::Ledger { what: host.to_string(), cause })?;
     let enrolment = Enrolment { server: token.address.clone(), anchors, identity, host, ledger };
     let before = Enrolment::load(state).and_then(|before| Memory::load(agent, &before));

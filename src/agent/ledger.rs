@@ -29,6 +29,7 @@ use crate::digest::Digest;
 use crate::durable;
 use crate::grant::CertificateKind;
 use crate::ledger::checkpoint::{Checkpoint, InclusionProof, ProofError};
+use crate::ledger::cosignature::WitnessKey;
 use crate::ledger::note::NoteVerifier;
 use crate::ledger::tree::verify_consistency;
 use crate::ledger::{CertificateRecord, Entry, Event};
@@ -71,10 +72,16 @@ impl Seen {
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn first(answer: &Answer, leaf: &Leaf, asked: &Asked<'_>, at: Timestamp) -> Result<Self, LedgerError> {
+    pub fn first(
+        answer: &Answer,
+        leaf: &Leaf,
+        asked: &Asked<'_>,
+        witness: Option<&WitnessKey>,
+        at: Timestamp,
+    ) -> Result<Self, LedgerError> {
         let key = answer.header(LEDGER_KEY_HEADER).and_then(|text| NoteVerifier::parse(text).ok());
         let key = key.ok_or(LedgerError::NoHeader(LEDGER_KEY_HEADER))?;
-        let proof = recorded(answer, leaf, asked, &key)?;
+        let proof = recorded(answer, leaf, asked, &key)?.witnessed(witness)?;
         Ok(Self { key, checkpoint: proof.checkpoint, at, recovered: None })
     }
 
@@ -101,6 +108,7 @@ pub struct Memory {
     state: PathBuf,
     policy: LedgerPolicy,
     anchors: Vec<CertificateDer<'static>>,
+    witness: Option<WitnessKey>,
     seen: Seen,
     head: Checkpoint,
     /// What was wrong with the last answer.
@@ -132,7 +140,8 @@ impl Memory {
             .unwrap_or_else(|| Stored { seen: enrolment.ledger.clone(), trouble: None });
         let head = seen.head().map_err(|error| damaged(error.to_string()))?;
         let (state, policy) = (agent.settings.state.clone(), agent.settings.ledger_policy);
-        Ok(Self { state, policy, anchors: enrolment.anchors.clone(), seen, head, trouble, news: None })
+        let witness = agent.settings.witness.clone();
+        Ok(Self { state, policy, anchors: enrolment.anchors.clone(), witness, seen, head, trouble, news: None })
     }
 
     /// What was seen last.
@@ -178,8 +187,9 @@ impl Memory {
         }
         let answer = client.send(Method::GET, "/v1/ledger/checkpoint", "", "", Bytes::new()).await?.ok()?;
         let note = String::from_utf8_lossy(&answer.body).into_owned();
+        let witness = self.witness.clone();
         let open = |key: &NoteVerifier| match Checkpoint::open(&note, key) {
-            Ok(head) => Ok(Proven { head, checkpoint: note.clone() }),
+            Ok(head) => Proven { head, checkpoint: note.clone() }.witnessed(witness.as_ref()),
             Err(error) => Err(LedgerError::of_proof(error, key)),
         };
         self.judge(client, what, open, now).await
@@ -197,7 +207,8 @@ impl Memory {
         asked: &Asked<'_>,
         now: Timestamp,
     ) -> Result<(), AgentError> {
-        self.judge(client, asked.name, |key| recorded(answer, leaf, asked, key), now).await
+        let witness = self.witness.clone();
+        self.judge(client, asked.name, |key| recorded(answer, leaf, asked, key)?.witnessed(witness.as_ref()), now).await
     }
 
     /// The one place where the policy counts. `open` reads an answer by the ledger's key.
@@ -314,6 +325,16 @@ fn write(path: &Path, stored: &Stored) -> Result<(), AgentError> {
 struct Proven {
     head: Checkpoint,
     checkpoint: String,
+}
+
+impl Proven {
+    /// Refuses a head that the witness, where one is wanted, has not cosigned.
+    fn witnessed(self, witness: Option<&WitnessKey>) -> Result<Self, LedgerError> {
+        match witness.map(|witness| witness.verify(&self.checkpoint).map_err(|error| (witness, error))) {
+            Some(Err((witness, error))) => Err(LedgerError::NotWitnessed(witness.name().to_owned(), error)),
+            _ => Ok(self),
+        }
+    }
 }
 
 /// That the answer's proof shows this very certificate to be in the ledger that `key` signs.

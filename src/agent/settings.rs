@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::placement::{self, Place, Placement, RawName};
+use crate::ledger::cosignature::WitnessKey;
 use crate::name::DnsName;
 use crate::token::ServerAddress;
 
@@ -48,6 +49,8 @@ pub struct Settings {
     pub trust_bundle: PathBuf,
     /// What becomes of answers when the CA's ledger does not continue what this host has seen.
     pub ledger_policy: LedgerPolicy,
+    /// The witness without whose cosignature no head of the ledger is accepted.
+    pub witness: Option<WitnessKey>,
 }
 
 /// What a host does when the CA's ledger does not continue what it has seen.
@@ -73,6 +76,7 @@ struct Raw {
     mode: String,
     ledger_policy: LedgerPolicy,
     names: BTreeMap<DnsName, RawName>,
+    witness: Option<WitnessKey>,
 }
 
 impl Default for Raw {
@@ -87,6 +91,7 @@ impl Default for Raw {
             mode: "0640".into(),
             ledger_policy: LedgerPolicy::default(),
             names: BTreeMap::new(),
+            witness: None,
         }
     }
 }
@@ -124,6 +129,7 @@ impl Settings {
             placement: placement::read(default, raw.names, base).map_err(wrong)?,
             trust_bundle: base.join(raw.trust_bundle),
             ledger_policy: raw.ledger_policy,
+            witness: raw.witness,
         })
     }
 }

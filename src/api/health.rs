@@ -9,9 +9,10 @@ use axum::{Json, response};
 
 use super::problem::Refusal;
 use super::{Api, OPENAPI};
+use crate::cosigning::Standing;
 use crate::expiry::ca_health;
 use crate::telemetry::OPENMETRICS;
-use crate::wire::{CaHealth, DeclarationHealth, Health};
+use crate::wire::{CaHealth, DeclarationHealth, Health, WitnessHealth};
 
 /// `GET /PSF_CA.pem`
 pub(super) async fn trust_bundle(State(api): State<Arc<Api>>) -> impl IntoResponse {
@@ -30,7 +31,10 @@ pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Healt
         .map(|(kind, certificate)| ca_health(kind, certificate.not_after(), now))
         .collect();
     let problem = api.ca.declaration.problem();
-    let good = problem.is_none() && ca.iter().all(|ca| ca.warning.is_none());
+    let witness = api.ca.checkpoints.witness();
+    let witness = witness.map(|Standing { name, size, problem }| WitnessHealth { name, size, problem });
+    let cosigned = witness.as_ref().is_none_or(|witness| witness.problem.is_none());
+    let good = problem.is_none() && cosigned && ca.iter().all(|ca| ca.warning.is_none());
     Json(Health {
         status: if good { "ok" } else { "warning" }.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -42,6 +46,7 @@ pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Healt
         },
         ca,
         ledger_size: api.ca.store.head().size,
+        witness,
     })
 }
 
@@ -62,6 +67,9 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
         api.metrics.ca_ends(kind, certificate.not_after().unix());
     }
     api.metrics.at_work(api.throttle.at_work());
+    if let Some(standing) = api.ca.checkpoints.witness() {
+        api.metrics.witness(&standing.name, standing.problem.is_none());
+    }
     match api.metrics.print(api.ca.store.head().size, api.ca.declaration.problem().is_none()) {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

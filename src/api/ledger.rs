@@ -18,7 +18,7 @@ use crate::wire::{Consistency, ConsistencyQuery, LEDGER_KEY_HEADER};
 /// The newest checkpoint, as a signed note.
 pub(super) async fn checkpoint(State(api): State<Arc<Api>>, auditor: Auditor) -> Result<impl IntoResponse, Refusal> {
     admit(&api, &auditor)?;
-    let note = api.ca.checkpoints.sign(api.ca.store.head());
+    let note = api.ca.checkpoints.newest(api.ca.store.head()).await;
     let key = api.ca.checkpoints.verifier().to_string();
     let head = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     Ok((head, [(LEDGER_KEY_HEADER, key)], note))

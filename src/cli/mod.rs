@@ -10,6 +10,7 @@ pub mod recover;
 pub mod table;
 pub mod token;
 pub mod why;
+pub mod witness;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ use crate::name::{DnsName, HostName};
 
 pub use audit::args::{Audit, AuditCheckpoint, AuditCommand, AuditExport, AuditList, AuditShow, AuditVerify, AuditWhy};
 pub use recover::Recover;
+pub use witness::Witness;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -58,6 +60,8 @@ pub enum Command {
     Audit(Audit),
     /// Give up what the ledger lost, with the root's key, so that hosts go on
     Recover(Recover),
+    /// Run a witness: a second machine whose cosignature shows that the ledger is one for all hosts
+    Witness(Witness),
     /// Show what is in a PEM file and what is wrong with it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is broken or expired.")]
     Inspect(Inspect),

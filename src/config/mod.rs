@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::diagnostic::{Diagnostics, SourceFile};
 use crate::grant::Grant;
+use crate::ledger::cosignature::WitnessKey;
 use crate::name::DnsName;
 use crate::profile::{Lifetime, SubjectAltNames, SubjectFields};
 use crate::rate::{Rate, count};
@@ -107,6 +108,46 @@ impl Default for Limits {
     }
 }
 
+/// The witness that cosigns the ledger's heads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WitnessConfig {
+    /// Where it answers: `http://witness.psf.io:8444`, perhaps with a path that comes before the protocol's.
+    pub url: WitnessUrl,
+    /// The key by which its cosignatures are verified.
+    pub key: WitnessKey,
+}
+
+/// Where a witness answers: `http://NAME:PORT`, perhaps with a path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WitnessUrl {
+    /// Name and port.
+    pub address: ServerAddress,
+    /// What comes before the protocol's own paths; without a slash at its end.
+    pub prefix: String,
+}
+
+/// A text that is not such a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("that is not the URL of a witness")]
+pub struct NotAWitnessUrl;
+
+impl WitnessUrl {
+    /// Reads `http://NAME:PORT/PREFIX`.
+    ///
+    /// # Errors
+    /// [`NotAWitnessUrl`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, NotAWitnessUrl> {
+        let bare = text.strip_prefix("http://").ok_or(NotAWitnessUrl)?;
+        let (address, prefix) = bare.split_at(bare.find('/').unwrap_or(bare.len()));
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+        if !prefix.bytes().all(plain) || prefix.len() > 200 {
+            return Err(NotAWitnessUrl);
+        }
+        let address = ServerAddress::parse(address).map_err(|_| NotAWitnessUrl)?;
+        Ok(Self { address, prefix: prefix.trim_end_matches('/').to_owned() })
+    }
+}
+
 /// All that `ca.yaml` says, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CaConfig {
@@ -143,6 +184,8 @@ pub struct CaConfig {
     pub retention: Option<Duration>,
     /// What clients can make the daemon do (`limits`).
     pub limits: Limits,
+    /// Who cosigns the ledger's heads (`witness`).
+    pub witness: Option<WitnessConfig>,
 }
 
 impl CaConfig {

@@ -7,8 +7,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{CaConfig, CaKeyKind, CaName, Limits};
+use super::{CaConfig, CaKeyKind, CaName, Limits, WitnessConfig, WitnessUrl};
 use crate::diagnostic::{Diagnostics, SourceFile};
+use crate::ledger::cosignature::WitnessKey;
 use crate::name::DnsName;
 use crate::profile::{Lifetime, SHORTEST_LIFETIME, SubjectFields};
 use crate::rate::Rate;
@@ -16,7 +17,7 @@ use crate::token::{ServerAddress, ServerName};
 use crate::yaml::reader::{Fields, Reader};
 use crate::yaml::{self, Node};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "name",
     "cert_opts",
     "trust_domain",
@@ -32,6 +33,7 @@ const KEYS: [&str; 15] = [
     "max_days",
     "retention",
     "limits",
+    "witness",
 ];
 /// Most files in a declaration.
 const MAX_FILES: usize = 1_000;
@@ -78,6 +80,7 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
     let max_lifetime = max_lifetime(reader, fields);
     let retention = retention(reader, fields);
     let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
+    let witness = fields.get("witness").map(|node| witness(reader, node));
     let ca_key = fields.get("ca_key").map_or(CaKeyKind::default(), |node| ca_key(reader, node));
     Some(CaConfig {
         name: name?,
@@ -95,7 +98,20 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
         max_lifetime: max_lifetime?,
         retention: retention?,
         limits,
+        // Half a witness is a mistake that was reported, and not none.
+        witness: witness.map_or(Some(None), |read| read.map(Some))?,
     })
+}
+
+fn witness(reader: &mut Reader<'_>, node: &Node) -> Option<WitnessConfig> {
+    const URL: &str = "write where it answers, such as http://witness.psf.io:8444";
+    const KEY: &str = "write what psfca witness --key prints on the witness' machine";
+    let fields = reader.fields(node, "witness", &["url", "key"]);
+    let url = required(reader, node, fields, "url", URL);
+    let url = url.and_then(|node| reader.parsed(node, "url", URL, WitnessUrl::parse));
+    let key = required(reader, node, fields, "key", KEY);
+    let key = key.and_then(|node| reader.parsed(node, "key", KEY, WitnessKey::parse));
+    Some(WitnessConfig { url: url?, key: key? })
 }
 
 fn required<'n>(reader: &mut Reader<'_>, root: &Node, fields: Fields<'n>, key: &str, help: &str) -> Option<&'n Node> {

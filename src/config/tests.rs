@@ -69,3 +69,21 @@ fn the_daemon_may_serve_exactly_the_server_names_for_a_week() {
     assert_eq!(grant.alt_names().dns, [DnsName::parse("ca.psf.io").unwrap()]);
     assert_eq!(grant.alt_names().ip.len(), 1);
 }
+
+#[test]
+fn a_witness_has_a_url_and_a_key_or_is_a_mistake() {
+    const KEY: &str = "w+f26ca44c+BAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH";
+    let with = |url: &str, key: &str| parse(&format!("{LEAST}witness:\n  url: {url}\n  key: {key}\n"));
+    let witness = with("http://witness.psf.io:8444/log/", KEY).unwrap().witness.unwrap();
+    assert_eq!(
+        (witness.url.address.to_string().as_str(), witness.url.prefix.as_str()),
+        ("witness.psf.io:8444", "/log")
+    );
+    assert_eq!(witness.key.to_string(), KEY);
+    for url in ["https://w:1", "w:1", "http://w", "http://w:1/a b", "http://w:1/a?b", "http://w:1/\u{e9}"] {
+        assert!(with(&format!("{url:?}"), KEY).unwrap_err().contains("that is not the URL of a witness"), "{url}");
+    }
+    assert!(with("http://w:1", "nothing").unwrap_err().contains("a note's key is written as NAME+HASH+KEY"));
+    let half = parse(&format!("{LEAST}witness:\n  url: http://w:1\n")).unwrap_err();
+    assert!(half.contains("the key \"key\" is missing"), "{half}");
+}

@@ -5,11 +5,13 @@
 //! hashes what is stored. The index is the entry's position and not part of it.
 
 pub mod checkpoint;
+pub mod cosignature;
 mod flat;
 pub mod frontier;
 pub mod note;
 pub mod tile;
 pub mod tree;
+pub mod witness;
 
 use serde::{Deserialize, Serialize};
 

@@ -19,6 +19,7 @@ mod serve;
 mod status;
 mod token;
 mod why;
+mod witness;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Host(args) => hosts::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Recover(args) => recover::run(args),
+        Command::Witness(args) => witness::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Enroll(args) => enroll::run(args),
         Command::Issue(args) => issue::run(args),

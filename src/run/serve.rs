@@ -19,6 +19,7 @@ use crate::ca::key_file::load_ledger_key;
 use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::CaConfig;
+use crate::cosigning::Cosigner;
 use crate::expiry::ca_warning;
 use crate::init::ledger_path;
 use crate::issue::{CertificateAuthority, DaemonCertificate};
@@ -61,7 +62,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         subject: config.subject.clone(),
         trust_domain: config.trust_domain.clone(),
         declaration,
-        checkpoints: Checkpoints::new(load_ledger_key(&files.ledger_key(), &config.ledger_origin())?),
+        checkpoints: checkpoints(&config, &files, &store, &clock)?,
         clock,
         random: Arc::new(SystemRandom),
     });
@@ -140,6 +141,19 @@ fn allow_connections(connections: usize) {
     }
 }
 
+/// What signs the ledger's heads, and who cosigns them.
+fn checkpoints(
+    config: &CaConfig,
+    files: &CaFiles,
+    store: &Arc<Store>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Checkpoints> {
+    let key = load_ledger_key(&files.ledger_key(), &config.ledger_origin())?;
+    let witness = config.witness.clone();
+    let cosigner = witness.map(|witness| Cosigner::new(witness, Arc::clone(store), Arc::clone(clock)));
+    Ok(Checkpoints::new(key).with_witness(cosigner))
+}
+
 /// Issues the daemon's own certificate; it takes the same road as every other.
 async fn own_certificate(
     ca: &CertificateAuthority,
@@ -195,7 +209,7 @@ async fn watchdog(store: Arc<Store>) {
     }
 }
 
-async fn wait_for_end() -> std::io::Result<()> {
+pub(super) async fn wait_for_end() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {

@@ -1,13 +1,15 @@
-//! Listeners: TLS for the network, a Unix socket for operators. They are handed a finished router
+//! Listeners: TLS for the network, a Unix socket for operators, plain TCP for a witness. They are handed a finished router
 //! and put the [`crate::ca::identity::Peer`] beside each request.
 
 mod admin;
 mod connection;
 mod network;
 mod places;
+mod plain;
 
 pub use admin::{AdminSocket, AdminSocketError};
 pub use network::{Network, TlsSlot};
+pub use plain::Plain;
 
 use std::time::Duration;
 
@@ -26,3 +28,5 @@ pub struct ConnectionLimits {
 
 /// How long open connections may go on after a shutdown was asked for.
 pub const DRAIN: Duration = Duration::from_secs(10);
+/// How long to wait after accept failed, which it does when file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -15,15 +14,13 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::places::{Place, Places};
-use super::{ConnectionLimits, DRAIN, connection};
+use super::{ACCEPT_PAUSE, ConnectionLimits, DRAIN, connection};
 use crate::ca::identity::{HostIdentity, Peer};
 use crate::clock::Clock;
 use crate::name::DnsName;
 use crate::rate::{LogGate, Rate, count};
 use crate::telemetry::{EndCause, Metrics};
 
-/// How long to wait after accept failed, which it does when file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// Log lines about connections, which anyone can cause as often as they like.
 const LINES: Rate = Rate::per_minute(count(100), count(60));
 

@@ -11,6 +11,7 @@ mod hosts;
 mod listing;
 mod migration;
 mod newest;
+mod probe;
 mod read;
 mod recovery;
 mod refusals;
@@ -309,7 +310,7 @@ impl Store {
     /// # Errors
     /// What [`Store::record`] would fail with.
     pub async fn probe(&self) -> Result<(), StoreError> {
-        self.ask(|reply| Box::new(verbs::Probe::new(reply))).await?
+        self.ask(|reply| Box::new(probe::Probe::new(reply))).await?
     }
 
     /// Writes out what is waiting and stops the writer. Later verbs get [`StoreError::Closed`].

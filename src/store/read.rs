@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::host::HostState;
 use crate::ledger::tile::TilePath;
-use crate::ledger::tree::consistency_proof;
+use crate::ledger::tree::{consistency_proof, inclusion_proof};
 use crate::name::HostName;
 
 /// A row of `token`.
@@ -82,6 +82,14 @@ impl Store {
             return Ok(None);
         }
         self.read(move |connection| consistency_proof(&mut StoredNodes::new(connection, None, new), old, new)).await
+    }
+
+    /// The hashes that lead from entry `index` to the head of `size` entries; none where there is no such.
+    ///
+    /// # Errors
+    /// When the store fails or a hash is missing.
+    pub async fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Digest>>, StoreError> {
+        self.read(move |connection| inclusion_proof(&mut StoredNodes::new(connection, None, size), index, size)).await
     }
 
     /// A tile's octets; none where the ledger is not that large.

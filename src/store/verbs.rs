@@ -375,28 +375,3 @@ impl Verb for PutInForce {
         let _ = self.reply.send(Err(error));
     }
 }
-
-/// [`super::Store::probe`]: a transaction that writes nothing.
-pub(super) struct Probe {
-    reply: Sender<Result<(), StoreError>>,
-}
-
-impl Probe {
-    pub(super) const fn new(reply: Sender<Result<(), StoreError>>) -> Self {
-        Self { reply }
-    }
-}
-
-impl Verb for Probe {
-    fn apply(&mut self, _: &Transaction<'_>, _: &mut Edge) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn committed(self: Box<Self>, _: &mut Projection) {
-        let _ = self.reply.send(Ok(()));
-    }
-
-    fn failed(self: Box<Self>, error: StoreError) {
-        let _ = self.reply.send(Err(error));
-    }
-}

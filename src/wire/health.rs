@@ -31,6 +31,19 @@ pub struct DeclarationHealth {
     pub problem: Option<String>,
 }
 
+/// The witness, in [`Health`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessHealth {
+    /// Its name.
+    pub name: String,
+    /// The size that it cosigned last, as far as this daemon knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Why the newest head is not cosigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
 /// `GET /healthz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
@@ -44,4 +57,7 @@ pub struct Health {
     pub ca: Vec<CaHealth>,
     /// Entries in the ledger.
     pub ledger_size: u64,
+    /// The witness that cosigns the ledger, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<WitnessHealth>,
 }

@@ -23,6 +23,11 @@ pub enum LedgerError {
         "the ledger's checkpoint is not signed by {0}, the key that this host enrolled with; this is another CA, or its ledger's key was replaced; if that is meant, its operator says so with: psfca recover --new-ledger-key"
     )]
     OtherKey(NoteVerifier),
+    /// Not cosigned by the witness that this host wants.
+    #[error(
+        "the witness {0} has not cosigned the ledger's head ({1}), and without that this host takes nothing from the CA (witness in host.yaml); either the witness is away for a while, or the CA shows it another ledger than this host"
+    )]
+    NotWitnessed(String, NoteError),
     /// The proof is about bytes that are no entry.
     #[error("what the CA recorded cannot be read: {0}")]
     Entry(#[from] EntryError),
