@@ -2,6 +2,7 @@
 //! convert to and from validated types.
 
 mod hosts;
+mod restoration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +12,13 @@ use crate::grant::{CertificateKind, Rule};
 use crate::host::HostChange;
 use crate::name::{DnsName, HostName, RoleName};
 use crate::profile::{KeyKind, Usages};
+use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 
 pub use hosts::{
     HostAnswer, HostCertificate, HostDetails, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
 };
+pub use restoration::{ClosedHealth, ReopenRequest};
 
 /// Media type of a certificate request body (RFC 5967).
 pub const PKCS10: &str = "application/pkcs10";
@@ -113,6 +116,10 @@ pub enum EventKind {
     HostEnabled,
     /// An operator removed a host.
     HostRemoved,
+    /// The ledger was restored from a backup; the CA is closed from here on.
+    Restored,
+    /// An operator has confirmed the hosts; the CA is open from here on.
+    Reopened,
 }
 
 impl EventKind {
@@ -127,6 +134,8 @@ impl EventKind {
             Self::HostDisabled => "host_disabled",
             Self::HostEnabled => "host_enabled",
             Self::HostRemoved => "host_removed",
+            Self::Restored => "restored",
+            Self::Reopened => "reopened",
         }
     }
 }
@@ -186,6 +195,10 @@ pub enum AuditEvent {
     HostEnabled(HostChange),
     /// An operator removed a host.
     HostRemoved(HostChange),
+    /// The ledger was restored from a backup.
+    Restored(Restoration),
+    /// An operator has confirmed the hosts.
+    Reopened(Confirmation),
 }
 
 impl AuditEvent {
@@ -200,6 +213,8 @@ impl AuditEvent {
             Self::HostDisabled(_) => EventKind::HostDisabled,
             Self::HostEnabled(_) => EventKind::HostEnabled,
             Self::HostRemoved(_) => EventKind::HostRemoved,
+            Self::Restored(_) => EventKind::Restored,
+            Self::Reopened(_) => EventKind::Reopened,
         }
     }
 }
@@ -354,7 +369,7 @@ pub struct DeclarationHealth {
 /// `GET /healthz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// `ok`, or `warning` when something below carries one.
+    /// `ok`; `warning` when something below carries one; `closed` when [`Health::closed`] is set.
     pub status: String,
     /// The daemon's version.
     pub version: String,
@@ -364,6 +379,9 @@ pub struct Health {
     pub ca: Vec<CaHealth>,
     /// Entries in the ledger.
     pub ledger_size: u64,
+    /// Set while nothing is issued to hosts, because the ledger was restored from a backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<ClosedHealth>,
 }
 
 /// An error (RFC 9457).

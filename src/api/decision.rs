@@ -22,6 +22,8 @@ pub(super) enum Decision {
     TokenMade { host: String },
     /// An operator changed a host.
     HostChanged { host: String, action: HostAction },
+    /// An operator has confirmed the hosts of a restored CA.
+    Reopened { hosts: u64 },
     /// Nothing left but a problem.
     Refused { reason: &'static str, detail: String },
 }
@@ -42,6 +44,7 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
         Some(Decision::HostChanged { host, action }) => {
             tracing::info!(caller = %who, %host, action = action.as_str(), "host changed");
         }
+        Some(Decision::Reopened { hosts }) => tracing::warn!(caller = %who, hosts, "the CA is open again"),
         Some(Decision::Refused { reason, detail }) => {
             api.metrics.refused(reason);
             let status = response.status().as_u16();

@@ -18,6 +18,7 @@ use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange};
 use crate::name::HostName;
+use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 use crate::wire::EventKind;
 
@@ -65,6 +66,10 @@ pub enum Event {
     HostEnabled(HostChange),
     /// An operator removed a host.
     HostRemoved(HostChange),
+    /// The ledger was restored from a backup: every token is void, and the CA is closed.
+    Restored(Restoration),
+    /// An operator has confirmed the hosts: the CA is open.
+    Reopened(Confirmation),
 }
 
 impl Event {
@@ -89,6 +94,8 @@ impl Event {
             Self::HostDisabled(_) => EventKind::HostDisabled,
             Self::HostEnabled(_) => EventKind::HostEnabled,
             Self::HostRemoved(_) => EventKind::HostRemoved,
+            Self::Restored(_) => EventKind::Restored,
+            Self::Reopened(_) => EventKind::Reopened,
         }
     }
 
@@ -97,7 +104,7 @@ impl Event {
     pub const fn host(&self) -> Option<&HostName> {
         match self {
             Self::Certificate(record) => record.host.as_ref(),
-            Self::Declaration { .. } => None,
+            Self::Declaration { .. } | Self::Restored(_) | Self::Reopened(_) => None,
             Self::TokenMade { host, .. } | Self::HostEnrolled { host, .. } => Some(host),
             Self::HostDisabled(change) | Self::HostEnabled(change) | Self::HostRemoved(change) => Some(&change.host),
         }

@@ -1,6 +1,7 @@
 //! The wiring: one file per subcommand puts the real clock, files and sockets together.
 
 mod audit;
+mod backup;
 mod check;
 mod declaration_files;
 mod demo;
@@ -36,6 +37,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Token(args) => token::run(args),
         Command::Host(args) => hosts::run(args),
+        Command::Backup(args) => backup::back_up_ledger(args),
+        Command::Restore(args) => backup::restore_ledger(args),
+        Command::Reopen(args) => backup::reopen(args),
         Command::Audit(args) => audit::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Enroll(args) => enroll::run(args),

@@ -92,6 +92,11 @@ CREATE TABLE declaration (
     since  INTEGER NOT NULL,
     files  TEXT NOT NULL
 ) STRICT;
+
+-- In a backup its one row is the signed checkpoint of all its entries; a ledger in use has none.
+CREATE TABLE backup (
+    note TEXT NOT NULL
+) STRICT;
 ";
 
 /// Makes the file with its tables, mode 0600.

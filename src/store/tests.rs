@@ -126,4 +126,5 @@ mod files;
 mod hosts;
 mod listing;
 mod refusals;
+mod restoration;
 mod tokens;
