@@ -376,6 +376,7 @@ fn rows_that_no_entry_made_and_definitions_that_are_not_ours_are_found() {
         "INSERT INTO tile_hash VALUES (1, 1000, zeroblob(32))".to_owned(),
         "INSERT INTO tile_hash VALUES (0, 0, zeroblob(32))".to_owned(),
         "INSERT INTO tile_time VALUES (1000, 1, 1)".to_owned(),
+        format!("INSERT INTO backup VALUES ('{}')", ledger().earlier),
     ];
     let definitions = [
         "DROP INDEX certificate_by_host",
