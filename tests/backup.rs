@@ -304,7 +304,7 @@ fn a_restored_ca_is_closed_until_an_operator_has_confirmed_the_hosts() {
     for part in [
         format!("{size} entries were restored"),
         format!("Entries from index {size} on, if there were any, are lost"),
-        "looked at the hosts, 2 enabled".to_owned(),
+        "looked at the hosts (2 are enabled)".to_owned(),
     ] {
         assert!(said(&out).contains(&part), "{part:?} in {}", said(&out));
     }
