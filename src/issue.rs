@@ -178,6 +178,14 @@ impl CertificateAuthority {
         }
     }
 
+    /// Whether anything can be issued to hosts; asked before everything else, and again inside the append.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub fn require_open(&self) -> Result<(), RecordError> {
+        if self.store.closed().is_some() { Err(RecordError::Closed) } else { Ok(()) }
+    }
+
     /// Issues `name` to the host of `identity`, if the declaration in force says so.
     ///
     /// # Errors
@@ -188,6 +196,7 @@ impl CertificateAuthority {
         name: &DnsName,
         key: KeySource<'_>,
     ) -> Result<Issued, IssueError> {
+        self.require_open()?;
         let mut judgements = 0;
         loop {
             // 1. The connection proves the host; the request never says who is asking.

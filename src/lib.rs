@@ -13,6 +13,7 @@ pub mod name;
 pub mod profile;
 pub mod random;
 pub mod refusal;
+pub mod restoration;
 pub mod serial;
 pub mod source;
 pub mod telemetry;
@@ -42,6 +43,7 @@ pub mod client;
 pub mod tls;
 
 // Layer 4: the spine.
+pub mod backup;
 pub mod checkpoints;
 pub mod cosigning;
 pub mod enroll;
@@ -49,6 +51,7 @@ pub mod in_force;
 pub mod init;
 pub mod issue;
 pub mod recover;
+pub mod restore;
 pub mod urgency;
 pub mod verification;
 

@@ -3,6 +3,7 @@
 
 mod health;
 mod hosts;
+mod restoration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +14,14 @@ use crate::host::HostChange;
 use crate::name::{DnsName, HostName, RoleName};
 use crate::profile::{KeyKind, Usages};
 use crate::refusal::RefusalRecord;
+use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 
 pub use health::{CaHealth, DeclarationHealth, Health, WitnessHealth};
 pub use hosts::{
     HostAnswer, HostCertificate, HostDetails, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
 };
+pub use restoration::{ClosedHealth, ReopenRequest};
 
 /// Media type of a certificate request body (RFC 5967).
 pub const PKCS10: &str = "application/pkcs10";
@@ -132,6 +135,10 @@ pub enum EventKind {
     HostEnabled,
     /// An operator removed a host.
     HostRemoved,
+    /// The ledger was restored from a backup; the CA is closed from here on.
+    Restored,
+    /// An operator has confirmed the hosts; the CA is open from here on.
+    Reopened,
 }
 
 impl EventKind {
@@ -149,6 +156,8 @@ impl EventKind {
             Self::HostDisabled => "host_disabled",
             Self::HostEnabled => "host_enabled",
             Self::HostRemoved => "host_removed",
+            Self::Restored => "restored",
+            Self::Reopened => "reopened",
         }
     }
 }
@@ -222,6 +231,10 @@ pub enum AuditEvent {
     HostEnabled(HostChange),
     /// An operator removed a host.
     HostRemoved(HostChange),
+    /// The ledger was restored from a backup.
+    Restored(Restoration),
+    /// An operator has confirmed the hosts.
+    Reopened(Confirmation),
 }
 
 impl AuditEvent {
@@ -239,6 +252,8 @@ impl AuditEvent {
             Self::BodiesDropped { .. } => EventKind::BodiesDropped,
             Self::Refused(_) => EventKind::Refused,
             Self::Recovered { .. } => EventKind::Recovered,
+            Self::Restored(_) => EventKind::Restored,
+            Self::Reopened(_) => EventKind::Reopened,
         }
     }
 }

@@ -68,7 +68,7 @@ const fn row(route: &'static str, name: &'static str, answers: [u16; 5]) -> Row 
 
 /// Each POST carries a certificate request; a host is pg0.iad1.psf.io.
 //                                                    nobody host leaf foreign operator
-const WHO_GETS_WHAT: [Row; 23] = [
+const WHO_GETS_WHAT: [Row; 24] = [
     row("GET /PSF_CA.pem", "", /*               */ [200, 200, 0, 0, 200]),
     row("GET /healthz", "", /*                  */ [200, 200, 0, 0, 200]),
     row("GET /readyz", "", /*                   */ [200, 200, 0, 0, 200]),
@@ -91,6 +91,7 @@ const WHO_GETS_WHAT: [Row; 23] = [
     row("GET /v1/hosts", "", /*                 */ [404, 404, 0, 0, 200]),
     row("GET /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [404, 404, 0, 0, 200]),
     row("POST /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [404, 404, 0, 0, 400]),
+    row("POST /v1/reopen", "", /*               */ [404, 404, 0, 0, 400]),
     row("POST /v1/tokens", "", /*               */ [404, 404, 0, 0, 400]),
 ];
 

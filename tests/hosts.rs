@@ -57,7 +57,11 @@ fn an_operator_sees_each_host_what_it_may_have_by_which_lines_and_what_it_has() 
     assert_eq!(has, [HOST, NAME]);
     assert_eq!(shown["has"][1]["serial"], newest[0]["serial"], "the newest of the two");
     let text = ca.ok(&["host", "show", HOST]);
-    for part in ["tls.yaml:6: it lists the role postgresql", "roles.yaml:2: postgresql is \"pg*.iad1.psf.io\""] {
+    for part in [
+        "postgresql.psf.io  1 day, server, ecdsa-p256",
+        "tls.yaml:6: it lists the role postgresql",
+        "roles.yaml:2: postgresql is \"pg*.iad1.psf.io\"",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(ca.ok(&["host", "show", "web0.iad1.psf.io"]).contains("  nothing; psfca why NAME web0.iad1.psf.io says"));

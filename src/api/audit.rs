@@ -73,6 +73,8 @@ fn entry(api: &Api, stored: StoredEntry, body: Option<StoredBody>) -> AuditEntry
         Event::HostDisabled(change) => AuditEvent::HostDisabled(change),
         Event::HostEnabled(change) => AuditEvent::HostEnabled(change),
         Event::HostRemoved(change) => AuditEvent::HostRemoved(change),
+        Event::Restored(restoration) => AuditEvent::Restored(restoration),
+        Event::Reopened(confirmation) => AuditEvent::Reopened(confirmation),
     };
     AuditEntry { index, time, leaf_hash, event }
 }

@@ -25,6 +25,8 @@ pub(super) enum Decision {
     TokenMade { host: String },
     /// An operator changed a host.
     HostChanged { host: String, action: HostAction },
+    /// An operator has confirmed the hosts of a restored CA.
+    Reopened { hosts: u64 },
     /// Nothing left but a problem.
     Refused { reason: &'static str, detail: String, noted: Option<Noted> },
 }
@@ -47,6 +49,7 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
         Some(Decision::HostChanged { host, action }) => {
             tracing::info!(caller = %who, %host, action = action.as_str(), "host changed");
         }
+        Some(Decision::Reopened { hosts }) => tracing::warn!(caller = %who, hosts, "the CA is open again"),
         Some(Decision::Refused { reason, detail, noted }) => {
             api.metrics.refused(reason);
             if let Some(refused) = noted.as_ref().and_then(|noted| noted.by(peer.as_ref())) {

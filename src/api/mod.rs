@@ -102,6 +102,7 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/v1/hosts", Listener::Admin, get(hosts::list)),
         route("GET", "/v1/hosts/{host}", Listener::Admin, get(hosts::show)),
         route("POST", "/v1/hosts/{host}", Listener::Admin, post(hosts::change)),
+        route("POST", "/v1/reopen", Listener::Admin, post(operator::reopen)),
         route("POST", "/v1/tokens", Listener::Admin, post(operator::make_token)),
     ]
 }

@@ -17,12 +17,14 @@ use crate::digest::Digest;
 use crate::issue::{IdentityError, IssueError};
 use crate::name::{DnsName, HostName, NameError};
 use crate::source::Source;
-use crate::store::{HostError, RecordError, StoreError};
+use crate::store::{HostError, RecordError, ReopenError, StoreError};
 use crate::token::TokenError;
 use crate::wire::{PROBLEM, Problem};
 
 /// When to come again after a 503: such troubles last a moment or much longer.
 const UNAVAILABLE_FOR: Duration = Duration::from_secs(5);
+/// When to come again while a restored CA is closed: it takes a person to reopen it.
+const CLOSED_FOR: Duration = Duration::from_secs(300);
 
 /// Why a request gets no answer but a problem.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,8 @@ pub(super) enum Refusal {
     Store(#[from] StoreError),
     #[error(transparent)]
     Host(#[from] HostError),
+    #[error(transparent)]
+    Reopen(#[from] ReopenError),
     #[error("the body must be a PKCS#10 request of type application/pkcs10, or empty")]
     MediaType,
     #[error("the request cannot be read: {0}")]
@@ -86,6 +90,8 @@ impl Refusal {
     fn describe(&self) -> (StatusCode, &'static str, &'static str) {
         const UNAVAILABLE: (StatusCode, &str, &str) =
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The CA cannot do this just now");
+        const CLOSED: (StatusCode, &str, &str) =
+            (StatusCode::SERVICE_UNAVAILABLE, "closed", "The CA was restored and is closed");
         const INTERNAL: (StatusCode, &str, &str) =
             (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The CA failed on this request");
         match self {
@@ -127,6 +133,7 @@ impl Refusal {
                     RecordError::AlreadyEnrolled(_) | RecordError::KeptOut(..) => {
                         (StatusCode::CONFLICT, "already-enrolled", "The host is known already")
                     }
+                    RecordError::Closed => CLOSED,
                     RecordError::DeclarationChanged | RecordError::Store(_) => UNAVAILABLE,
                 },
                 IssueError::Random(_) => UNAVAILABLE,
@@ -134,7 +141,11 @@ impl Refusal {
             },
             Self::Name(_) => (StatusCode::BAD_REQUEST, "bad-name", "Not a name"),
             Self::Token(_) => (StatusCode::BAD_REQUEST, "bad-token", "The token cannot be used"),
-            Self::Store(_) | Self::Host(HostError::Store(_)) => UNAVAILABLE,
+            Self::Store(_) | Self::Host(HostError::Store(_)) | Self::Reopen(ReopenError::Store(_)) => UNAVAILABLE,
+            Self::Reopen(ReopenError::NotClosed) => (StatusCode::CONFLICT, "not-closed", "The CA is open"),
+            Self::Reopen(ReopenError::WrongNumber { .. }) => {
+                (StatusCode::CONFLICT, "wrong-number", "Not the number of enabled hosts")
+            }
             Self::Host(HostError::Unknown(_)) => (StatusCode::NOT_FOUND, "no-such-host", "The host is not known"),
             Self::Host(HostError::Removed(_)) => (StatusCode::CONFLICT, "removed", "The host was removed"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "Not a certificate request"),
@@ -164,6 +175,8 @@ impl Refusal {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyRequests { after, .. } | Self::TooManyEnrolments { after, .. } => Some(*after),
+            Self::Issue(IssueError::Record(RecordError::Closed))
+            | Self::NotIssued { error: IssueError::Record(RecordError::Closed), .. } => Some(CLOSED_FOR),
             _ => (self.describe().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(UNAVAILABLE_FOR),
         }
     }

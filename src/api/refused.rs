@@ -27,6 +27,7 @@ impl Noted {
             Refusal::Identity(error) => plain(identity(error)),
             Refusal::Issue(error) | Refusal::NotIssued { error, .. } => issue(error),
             Refusal::Host(_)
+            | Refusal::Reopen(_)
             | Refusal::Name(_)
             | Refusal::Token(_)
             | Refusal::Store(_)
@@ -86,7 +87,7 @@ fn issue(error: &IssueError) -> Option<(RefusalReason, Option<HostName>)> {
             RecordError::AlreadyEnrolled(host) | RecordError::KeptOut(host, _) => {
                 Some((RefusalReason::AlreadyEnrolled, Some(host.clone())))
             }
-            RecordError::DeclarationChanged | RecordError::Store(_) => None,
+            RecordError::DeclarationChanged | RecordError::Closed | RecordError::Store(_) => None,
         },
         IssueError::Build(_)
         | IssueError::Random(_)

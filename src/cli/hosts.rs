@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostState, Remark};
 use crate::name::HostName;
+use crate::profile::Lifetime;
 use crate::wire::{HostAnswer, HostDetails, HostGrant, HostSummary};
 
 /// `psfca host`
@@ -133,8 +134,9 @@ pub fn print_details(details: &HostDetails, now: Timestamp) -> io::Result<()> {
 }
 
 fn write_grant(out: &mut impl Write, grant: &HostGrant) -> io::Result<()> {
-    let life = humantime::format_duration(std::time::Duration::from_secs(grant.lifetime_seconds));
-    writeln!(out, "  {}  {life}, {}, {}", grant.name, grant.usages, grant.key)?;
+    let life = Lifetime::new(std::time::Duration::from_secs(grant.lifetime_seconds));
+    let life = life.map(|life| format!("{life}, ")).unwrap_or_default();
+    writeln!(out, "  {}  {life}{}, {}", grant.name, grant.usages, grant.key)?;
     match &grant.rule {
         Rule::Declaration { listed, role, defined, pattern, .. } => {
             writeln!(out, "    {listed}: it lists the role {role}")?;

@@ -1,6 +1,7 @@
 //! What the command line looks like. Parsing and printing only; `run` does the work.
 
 pub mod audit;
+pub mod backup;
 pub mod check;
 pub mod host;
 pub mod hosts;
@@ -58,6 +59,15 @@ pub enum Command {
     Host(hosts::Hosts),
     /// List, explain, verify and export everything that the CA ever did
     Audit(Audit),
+    /// Copy the ledger to a new file, while the daemon runs or not, and verify the copy
+    #[command(after_help = "Exit codes: 0 the backup is whole and verified, 1 there is none.")]
+    Backup(backup::Backup),
+    /// Make a CA of a backup; it stays closed until `psfca reopen`
+    #[command(after_help = "Exit codes: 0 restored, 1 nothing was.")]
+    Restore(backup::Restore),
+    /// Serve the hosts of a restored CA again, once they have been looked at
+    #[command(after_help = "Exit codes: 0 open, 1 still closed, or never was.")]
+    Reopen(backup::Reopen),
     /// Give up what the ledger lost, with the root's key, so that hosts go on
     Recover(Recover),
     /// Run a witness: a second machine whose cosignature shows that the ledger is one for all hosts

@@ -13,6 +13,7 @@ use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange, Remark};
 use crate::name::{DnsName, HostName};
 use crate::refusal::{RefusalReason, RefusalRecord};
+use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 use crate::wire::EventKind;
 
@@ -45,6 +46,9 @@ pub(super) struct FlatEntry {
     omitted: Option<u64>,
     statement: Option<String>,
     remark: Option<Remark>,
+    size: Option<u64>,
+    root: Option<Digest>,
+    hosts: Option<u64>,
 }
 
 /// A field that the event must have.
@@ -110,6 +114,16 @@ impl TryFrom<FlatEntry> for Entry {
             EventKind::HostDisabled => flat.host_changed(HostAction::Disable)?,
             EventKind::HostEnabled => flat.host_changed(HostAction::Enable)?,
             EventKind::HostRemoved => flat.host_changed(HostAction::Remove)?,
+            EventKind::Restored => Event::Restored(Restoration {
+                size: required!(flat.size),
+                root: required!(flat.root),
+                operator_uid: required!(flat.operator_uid),
+                remark: flat.remark,
+            }),
+            EventKind::Reopened => Event::Reopened(Confirmation {
+                hosts: required!(flat.hosts),
+                operator_uid: required!(flat.operator_uid),
+            }),
         };
         Ok(Self { v, time, event })
     }

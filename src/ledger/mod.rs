@@ -21,6 +21,7 @@ use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange};
 use crate::name::HostName;
 use crate::refusal::RefusalRecord;
+use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 use crate::wire::EventKind;
 
@@ -82,6 +83,10 @@ pub enum Event {
     HostEnabled(HostChange),
     /// An operator removed a host.
     HostRemoved(HostChange),
+    /// The ledger was restored from a backup: every token is void, and the CA is closed.
+    Restored(Restoration),
+    /// An operator has confirmed the hosts: the CA is open.
+    Reopened(Confirmation),
 }
 
 impl Event {
@@ -109,6 +114,8 @@ impl Event {
             Self::HostDisabled(_) => EventKind::HostDisabled,
             Self::HostEnabled(_) => EventKind::HostEnabled,
             Self::HostRemoved(_) => EventKind::HostRemoved,
+            Self::Restored(_) => EventKind::Restored,
+            Self::Reopened(_) => EventKind::Reopened,
         }
     }
 
@@ -117,7 +124,11 @@ impl Event {
     pub const fn host(&self) -> Option<&HostName> {
         match self {
             Self::Certificate(record) => record.host.as_ref(),
-            Self::Declaration { .. } | Self::BodiesDropped { .. } | Self::Recovered { .. } => None,
+            Self::Declaration { .. }
+            | Self::BodiesDropped { .. }
+            | Self::Recovered { .. }
+            | Self::Restored(_)
+            | Self::Reopened(_) => None,
             Self::TokenMade { host, .. } | Self::HostEnrolled { host, .. } => Some(host),
             Self::Refused(record) => record.host.as_ref(),
             Self::HostDisabled(change) | Self::HostEnabled(change) | Self::HostRemoved(change) => Some(&change.host),

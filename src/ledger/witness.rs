@@ -108,8 +108,8 @@ pub fn judge(cosigned: Cosigned, request: &AddCheckpoint, head: &Checkpoint) -> 
     if request.old != cosigned.size() {
         return Err(Refusal::OtherSize(cosigned.size()));
     }
-    let Cosigned::Head { size, root } = cosigned else {
-        // The protocol wants no proof from nothing.
+    let Cosigned::Head { size: size @ 1.., root } = cosigned else {
+        // Every ledger continues an empty one, and the protocol wants no proof of that.
         return if request.proof.is_empty() {
             Ok(())
         } else {

@@ -1,6 +1,7 @@
 //! The wiring: one file per subcommand puts the real clock, files and sockets together.
 
 mod audit;
+mod backup;
 mod check;
 mod ciphers;
 mod declaration_files;
@@ -40,6 +41,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Token(args) => token::run(args),
         Command::Host(args) => hosts::run(args),
+        Command::Backup(args) => backup::back_up_ledger(args),
+        Command::Restore(args) => backup::restore_ledger(args),
+        Command::Reopen(args) => backup::reopen(args),
         Command::Audit(args) => audit::run(args),
         Command::Recover(args) => recover::run(args),
         Command::Witness(args) => witness::run(args),

@@ -107,6 +107,9 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         tokio::spawn(watchdog(Arc::clone(&store))),
         tokio::spawn(retention::keep(Arc::clone(&store), Arc::clone(&ca.clock), config.retention)),
     ];
+    if let Some(closed) = store.closed() {
+        tracing::warn!(since = %closed.since, "the ledger was restored from a backup; nothing is issued to hosts until psfca reopen");
+    }
     tracing::info!(address = %listening, admin = %config.admin_socket.display(), "serving");
     sd_notify::notify(&[NotifyState::Ready])?;
 

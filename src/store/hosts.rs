@@ -6,9 +6,9 @@ use tokio::sync::oneshot::Sender;
 use super::listing::{StoredEntry, page};
 use super::tiles::Edge;
 use super::verbs::{Verb, append_event};
-use super::{Host, Projection, Store, StoreError, read};
+use super::{Host, Projection, RecordError, Store, StoreError, read};
 use crate::clock::Timestamp;
-use crate::host::{HostAction, HostChange};
+use crate::host::{HostAction, HostChange, HostState};
 use crate::ledger::Event;
 use crate::name::HostName;
 use crate::wire::{AuditQuery, EventKind};
@@ -119,6 +119,27 @@ pub(super) fn write(transaction: &Transaction<'_>, host: &Host) -> Result<(), St
         .prepare_cached("INSERT OR REPLACE INTO host (name, state, since, enrolled) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![host.name.as_str(), host.state.as_str(), host.since.unix(), host.enrolled.unix()])?;
     Ok(())
+}
+
+/// The host was never enrolled: what a token needs that does not replace.
+pub(super) fn require_unknown(transaction: &Transaction<'_>, host: &HostName) -> Result<(), RecordError> {
+    match read::host(transaction, host)? {
+        None => Ok(()),
+        Some(Host { name, state: HostState::Enabled, .. }) => Err(RecordError::AlreadyEnrolled(name)),
+        Some(Host { name, state, .. }) => Err(RecordError::KeptOut(name, state)),
+    }
+}
+
+/// The host is served.
+pub(super) fn require_enabled(transaction: &Transaction<'_>, host: &HostName) -> Result<(), RecordError> {
+    match read::host(transaction, host)? {
+        None => Err(RecordError::HostUnknown(host.clone())),
+        Some(found) => match found.state {
+            HostState::Enabled => Ok(()),
+            HostState::Disabled => Err(RecordError::HostDisabled(found.name)),
+            HostState::Removed => Err(RecordError::HostRemoved(found.name)),
+        },
+    }
 }
 
 impl Verb for ChangeHost {

@@ -16,7 +16,7 @@ pub(super) struct Step {
 }
 
 /// Every step, in order.
-pub(super) const STEPS: [Step; 2] = [Step { to: 2, sql: BODIES }, Step { to: 3, sql: HOST_STATES }];
+pub(super) const STEPS: [Step; 2] = [Step { to: 2, sql: BODIES }, Step { to: 3, sql: HOSTS_AND_BACKUPS }];
 
 /// Version 2: bodies lie apart from the columns of the listing, so that they can be dropped.
 const BODIES: &str = "
@@ -56,8 +56,9 @@ CREATE INDEX certificate_by_end ON certificate (not_after) WHERE dropped = 0;
 CREATE INDEX certificate_by_state ON certificate (released);
 ";
 
-/// Version 3: a host has a state of which there may be more than two, and since when.
-const HOST_STATES: &str = "
+/// Version 3: a host has a state of which there may be more than two, and since when; a token that was spent counts only
+/// as long as its enrolment is the host's last; a backup has its checkpoint in it.
+const HOSTS_AND_BACKUPS: &str = "
 ALTER TABLE host RENAME TO host_of_version_2;
 CREATE TABLE host (
     name     TEXT NOT NULL PRIMARY KEY,
@@ -67,7 +68,15 @@ CREATE TABLE host (
 ) STRICT;
 INSERT INTO host SELECT name, iif(enabled, 'enabled', 'disabled'), enrolled, enrolled FROM host_of_version_2;
 DROP TABLE host_of_version_2;
+DELETE FROM token WHERE spent_by IS NOT NULL AND lower(hex(hash)) NOT IN (
+    SELECT json_extract(CAST(entry.bytes AS TEXT), '$.token') FROM event JOIN entry ON entry.idx = event.idx
+    WHERE event.event = 'host_enrolled' AND event.idx =
+        (SELECT max(newer.idx) FROM event AS newer WHERE newer.event = 'host_enrolled' AND newer.host = event.host)
+);
 CREATE INDEX token_by_host ON token (host);
+CREATE TABLE backup (
+    note TEXT NOT NULL
+) STRICT;
 ";
 
 /// Takes every step that leads further than `found`.

@@ -6,6 +6,7 @@
 //! change between the check and the append. After any error the connection is thrown away and the
 //! file is read again: what a failed fsync left behind is never guessed.
 
+mod backup;
 mod copy;
 mod hosts;
 mod listing;
@@ -15,6 +16,7 @@ mod probe;
 mod read;
 mod recovery;
 mod refusals;
+mod restoration;
 mod retention;
 mod schema;
 #[cfg(test)]
@@ -38,11 +40,13 @@ use crate::host::HostState;
 use crate::ledger::EntryError;
 use crate::name::HostName;
 
+pub use backup::{note_of, write_backup};
 pub use copy::{Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets};
 pub use hosts::{HostError, NewHostState};
 pub use listing::{StoredBody, StoredEntry, StoredState};
 pub use newest::Newest;
 pub use recovery::NewRecovery;
+pub use restoration::{Closed, NewConfirmation, NewRestoration, ReopenError};
 pub use retention::Sweep;
 pub use tiles::Head;
 pub use verbs::{Condition, Draft, NewDeclaration, NewToken};
@@ -141,6 +145,12 @@ pub enum RecordError {
     /// The host was disabled or removed, and the token may not let it come back.
     #[error("{0} is {1}; an operator can make a token that lets it come back: psfca token {0} --replace")]
     KeptOut(HostName, HostState),
+    /// The ledger was restored from a backup, and nobody has confirmed the hosts yet.
+    #[error(
+        "the CA was restored from a backup and is closed until an operator has confirmed its hosts: psfca reopen; \
+         what hosts have stays valid meanwhile"
+    )]
+    Closed,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -224,6 +234,7 @@ pub struct StoredDeclaration {
 /// What is kept in memory because every request asks for it; always what is committed.
 #[derive(Debug)]
 struct Projection {
+    closed: Option<Closed>,
     hosts: HashMap<HostName, Host>,
     head: Head,
 }
@@ -334,6 +345,12 @@ impl Store {
         let mut hosts: Vec<Host> = projection.hosts.values().cloned().collect();
         hosts.sort_by(|a, b| a.name.cmp(&b.name));
         hosts
+    }
+
+    /// Since when nothing is recorded for hosts, by what is committed now; none when the CA is open.
+    #[must_use]
+    pub fn closed(&self) -> Option<Closed> {
+        self.projection.read().unwrap_or_else(PoisonError::into_inner).closed.clone()
     }
 
     /// The ledger's head: what is committed now.

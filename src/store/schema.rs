@@ -101,6 +101,11 @@ CREATE TABLE declaration (
     since  INTEGER NOT NULL,
     files  TEXT NOT NULL
 ) STRICT;
+
+-- In a backup its one row is the signed checkpoint of all its entries; a ledger in use has none.
+CREATE TABLE backup (
+    note TEXT NOT NULL
+) STRICT;
 ";
 
 /// Makes the file with its tables, mode 0600.
@@ -162,6 +167,14 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, Store
         found @ 1..=VERSION => Ok(found),
         found if found > VERSION => Err(StoreError::Newer { found, known: VERSION }),
         _ => Err(foreign()),
+    }
+}
+
+/// Refuses a ledger of another version, and what is none.
+pub(super) fn check_current(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    match version(connection, path)? {
+        VERSION => Ok(()),
+        found => Err(StoreError::Older { found, known: VERSION }),
     }
 }
 

@@ -126,5 +126,6 @@ mod files;
 mod hosts;
 mod listing;
 mod refusals;
+mod restoration;
 mod retention;
 mod tokens;

@@ -8,7 +8,7 @@ use tokio::sync::oneshot::Sender;
 
 use super::tiles::{Edge, Head, StoredNodes};
 use super::{Host, Projection, RecordError, Recorded, StoreError};
-use super::{hosts, listing, read};
+use super::{hosts, listing, read, restoration};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::host::HostState;
@@ -66,7 +66,7 @@ pub(super) fn append_event(
 /// What must hold at the moment a certificate is recorded.
 #[derive(Debug, Clone)]
 pub enum Condition {
-    /// Nothing: the CA's own certificates.
+    /// Nothing: the CA's own certificates. All others need a CA that is open.
     Always,
     /// The host is enabled, and the declaration that was judged is still in force.
     Service {
@@ -128,11 +128,14 @@ impl Record {
 
     /// Checks the condition and writes what goes with it.
     fn admit(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), RecordError> {
+        if !matches!(self.draft.condition, Condition::Always) {
+            restoration::require_open(transaction)?;
+        }
         match &self.draft.condition {
             Condition::Always => Ok(()),
-            Condition::Enabled { host } => require_enabled(transaction, host),
+            Condition::Enabled { host } => hosts::require_enabled(transaction, host),
             Condition::Service { host, declaration } => {
-                require_enabled(transaction, host)?;
+                hosts::require_enabled(transaction, host)?;
                 match read::declaration_in_force(transaction)? {
                     Some(in_force) if in_force == *declaration => Ok(()),
                     _ => Err(RecordError::DeclarationChanged),
@@ -154,7 +157,7 @@ impl Record {
         }
         if row.spent_by.is_none() {
             if !row.replaces {
-                require_unknown(transaction, &row.host)?;
+                hosts::require_unknown(transaction, &row.host)?;
             }
             let event = Event::HostEnrolled { host: row.host.clone(), token, key_sha256: key };
             append_event(transaction, edge, at, event)?;
@@ -176,26 +179,6 @@ fn spend(transaction: &Transaction<'_>, token: Digest, key: Digest, host: &Host)
         .prepare_cached("UPDATE token SET spent_by = ?2 WHERE hash = ?1")?
         .execute(params![token.as_bytes(), key.as_bytes()])?;
     hosts::write(transaction, host)
-}
-
-/// The host was never enrolled: what a token needs that does not replace.
-fn require_unknown(transaction: &Transaction<'_>, host: &HostName) -> Result<(), RecordError> {
-    match read::host(transaction, host)? {
-        None => Ok(()),
-        Some(Host { name, state: HostState::Enabled, .. }) => Err(RecordError::AlreadyEnrolled(name)),
-        Some(Host { name, state, .. }) => Err(RecordError::KeptOut(name, state)),
-    }
-}
-
-fn require_enabled(transaction: &Transaction<'_>, host: &HostName) -> Result<(), RecordError> {
-    match read::host(transaction, host)? {
-        None => Err(RecordError::HostUnknown(host.clone())),
-        Some(found) => match found.state {
-            HostState::Enabled => Ok(()),
-            HostState::Disabled => Err(RecordError::HostDisabled(found.name)),
-            HostState::Removed => Err(RecordError::HostRemoved(found.name)),
-        },
-    }
 }
 
 impl Verb for Record {
@@ -277,6 +260,13 @@ pub struct NewToken {
     pub operator_uid: u32,
 }
 
+impl NewToken {
+    fn admit(&self, transaction: &Transaction<'_>) -> Result<(), RecordError> {
+        restoration::require_open(transaction)?;
+        if self.replaces { Ok(()) } else { hosts::require_unknown(transaction, &self.host) }
+    }
+}
+
 /// [`super::Store::make_token`].
 pub(super) struct MakeToken {
     token: NewToken,
@@ -293,14 +283,12 @@ impl MakeToken {
 impl Verb for MakeToken {
     fn apply(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), StoreError> {
         let token = &self.token;
-        if !token.replaces {
-            match require_unknown(transaction, &token.host) {
-                Ok(()) => {}
-                Err(RecordError::Store(error)) => return Err(error),
-                Err(refusal) => {
-                    self.outcome = Err(refusal);
-                    return Ok(());
-                }
+        match token.admit(transaction) {
+            Ok(()) => {}
+            Err(RecordError::Store(error)) => return Err(error),
+            Err(refusal) => {
+                self.outcome = Err(refusal);
+                return Ok(());
             }
         }
         let event = Event::TokenMade {

@@ -2,7 +2,8 @@
 
 use super::signatures::{Issuers, Workers};
 use super::tables::Tables;
-use super::{Finding, Summary, unreadable};
+use super::{Finding, Summary, backup, unreadable};
+use crate::ca::authorities::CaCertificates;
 use crate::ca::statement::recovery_by;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
@@ -269,8 +270,21 @@ impl<'p, 's> Pass<'p, 's> {
     }
 
     /// The entries are over, or cannot be read further: everything that only the end shows.
-    pub(super) fn end(self, outcome: Result<(), StoreError>) -> Summary {
-        let Self { copy, against, tell, frontier, next, tables, workers, certificates, unreleased, dropped, .. } = self;
+    pub(super) fn end(self, outcome: Result<(), StoreError>) -> (Summary, Option<CaCertificates>) {
+        let Self {
+            copy,
+            against,
+            tell,
+            frontier,
+            next,
+            tables,
+            issuers,
+            workers,
+            certificates,
+            unreleased,
+            dropped,
+            ..
+        } = self;
         if let Err(error) = outcome {
             tell(unreadable(Some(next), &error));
         }
@@ -296,7 +310,9 @@ impl<'p, 's> Pass<'p, 's> {
         }
         tables.compare(copy, size / TILE_WIDTH, &mut find);
         let root = frontier.root();
-        Summary { entries: size, root, certificates, unreleased, dropped, signatures, differences: 0 }
+        backup::compare(copy, size, root, &mut find);
+        let summary = Summary { entries: size, root, certificates, unreleased, dropped, signatures, differences: 0 };
+        (summary, issuers.newest())
     }
 }
 

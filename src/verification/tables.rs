@@ -77,6 +77,21 @@ impl Tables {
             Event::HostDisabled(change) => self.change(index, time, HostAction::Disable, &change)?,
             Event::HostEnabled(change) => self.change(index, time, HostAction::Enable, &change)?,
             Event::HostRemoved(change) => self.change(index, time, HostAction::Remove, &change)?,
+            // Whether the CA is closed has no table: it follows from the rows of `event`.
+            Event::Restored(_) => {
+                self.tokens.clear();
+                self.tokens_of.clear();
+            }
+            Event::Reopened(confirmation) => {
+                let enabled = text(HostState::Enabled.as_str());
+                let hosts = self.hosts.values().filter(|(_, cells)| cells[host::STATE] == enabled).count() as u64;
+                if hosts != confirmation.hosts {
+                    return Err(format!(
+                        "{} was confirmed as the number of enabled hosts, and it was {hosts}",
+                        confirmation.hosts
+                    ));
+                }
+            }
         }
         Ok(())
     }

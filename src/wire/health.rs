@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::restoration::ClosedHealth;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 
@@ -47,7 +48,7 @@ pub struct WitnessHealth {
 /// `GET /healthz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// `ok`, or `warning` when something below carries one.
+    /// `ok`; `warning` when something below carries one; `closed` when [`Health::closed`] is set.
     pub status: String,
     /// The daemon's version.
     pub version: String,
@@ -60,4 +61,7 @@ pub struct Health {
     /// The witness that cosigns the ledger, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witness: Option<WitnessHealth>,
+    /// Set while nothing is issued to hosts, because the ledger was restored from a backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<ClosedHealth>,
 }

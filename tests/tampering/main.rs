@@ -67,6 +67,7 @@ fn rows_that_no_entry_made_and_definitions_that_are_not_ours_are_found() {
         "INSERT INTO event (idx, event, recorded) VALUES (1000000, 'declaration', 1)".to_owned(),
         "INSERT INTO event (idx, event, recorded) VALUES (0, 'declaration', 1)".to_owned(),
         "INSERT INTO host VALUES ('evil.psf.io', 'enabled', 1, 1)".to_owned(),
+        format!("INSERT INTO backup VALUES ('{}')", ledger().earlier),
         "INSERT INTO token VALUES (x'00', 'evil.psf.io', 9999999999, 1, NULL)".to_owned(),
         "INSERT INTO declaration VALUES (x'00', 1000000, 1, '[]')".to_owned(),
         "INSERT INTO tile_hash VALUES (1, 1000, zeroblob(32))".to_owned(),

@@ -59,6 +59,10 @@ pub enum EventWord {
     HostEnabled,
     /// An operator removed a host
     HostRemoved,
+    /// The ledger was restored from a backup
+    Restored,
+    /// An operator has confirmed the hosts after that
+    Reopened,
 }
 
 impl From<EventWord> for EventKind {
@@ -74,6 +78,8 @@ impl From<EventWord> for EventKind {
             EventWord::HostDisabled => Self::HostDisabled,
             EventWord::HostEnabled => Self::HostEnabled,
             EventWord::HostRemoved => Self::HostRemoved,
+            EventWord::Restored => Self::Restored,
+            EventWord::Reopened => Self::Reopened,
         }
     }
 }

@@ -112,6 +112,15 @@ fn fields(entry: &AuditEntry) -> [String; 22] {
             set("remark", change.remark.as_ref().map(ToString::to_string).unwrap_or_default());
             entry.event.kind()
         }
+        AuditEvent::Restored(restoration) => {
+            set("operator_uid", restoration.operator_uid.to_string());
+            set("remark", restoration.remark.as_ref().map(ToString::to_string).unwrap_or_default());
+            EventKind::Restored
+        }
+        AuditEvent::Reopened(confirmation) => {
+            set("operator_uid", confirmation.operator_uid.to_string());
+            EventKind::Reopened
+        }
     };
     set("event", kind.as_str().to_owned());
     row

@@ -116,10 +116,7 @@ impl LedgerCopy {
         connection.busy_timeout(std::time::Duration::from_secs(1))?;
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.query_row(&format!("PRAGMA mmap_size = {MAPPED}"), [], |_| Ok(()))?;
-        let found = schema::version(&connection, path)?;
-        if found < schema::VERSION {
-            return Err(StoreError::Older { found, known: schema::VERSION });
-        }
+        schema::check_current(&connection, path)?;
         // One view of the ledger for everything that follows, whatever a daemon appends meanwhile.
         connection.execute_batch("BEGIN")?;
         Ok(Self { connection, path: path.to_owned(), unlocked })

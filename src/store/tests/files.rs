@@ -110,8 +110,10 @@ fn what_is_no_ledger_is_refused_with_its_name_and_left_as_it_is() {
     refused("another program's database", &not_ours);
     std::fs::remove_file(&path).unwrap();
     Store::create(&path).unwrap();
-    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 3;").unwrap();
-    refused("a newer one", "the ledger has schema version 3, this psfca knows 2; use the newer psfca");
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 1000;").unwrap();
+    let known = super::super::schema::VERSION;
+    let newer = format!("the ledger has schema version 1000, this psfca knows {known}; use the newer psfca");
+    refused("a newer one", &newer);
 }
 
 #[test]
