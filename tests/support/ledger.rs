@@ -56,9 +56,14 @@ pub fn settle(ca: &Ca) {
 
 /// That `audit verify` finds nothing in the ledger that lies at `state`, and that it continues `checkpoint`.
 pub fn verify(ca: &Ca, state: &Path, checkpoint: &str) {
+    verify_with(ca, state, checkpoint, &[]);
+}
+
+/// As [`verify`], with these arguments more.
+pub fn verify_with(ca: &Ca, state: &Path, checkpoint: &str, args: &[&str]) {
     let note = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(note.path(), checkpoint).unwrap();
     let (_copy, state) = readable(state);
     let [state, note] = [&state, note.path()].map(|path| path.to_str().unwrap());
-    ca.ok(&["audit", "verify", "--state", state, "--against", note]);
+    ca.ok(&[&["audit", "verify", "--state", state, "--against", note], args].concat());
 }
