@@ -346,7 +346,7 @@ fn who_is_refused_all_the_time_does_not_fill_the_log() {
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
         let _ = read_all(&mut stream);
     }
-    assert_eq!(lines("cause=\"handshake\""), 100);
+    assert_eq!(lines("handshake failed"), 100);
     assert_eq!(ended(&ca, "handshake"), 150);
     clock.set(1);
     assert_eq!(ask(&ca, &[], "/nothing").status, 404);

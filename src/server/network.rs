@@ -48,7 +48,7 @@ impl Terms {
     fn ended(&self, address: SocketAddr, cause: EndCause, why: &str) {
         self.metrics.connection_ended(cause);
         if let Some(left_out) = self.lines.pass(self.clock.now()) {
-            tracing::info!(%address, cause = cause.as_str(), left_out, "a connection was ended: {why}");
+            tracing::info!(%address, left_out, "{why}");
         }
     }
 }
@@ -153,14 +153,18 @@ impl Accepting {
         };
         let stream = match outcome {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return self.terms.ended(address, EndCause::Handshake, &error.to_string()),
-            Err(_) => return self.terms.ended(address, EndCause::SlowHandshake, "the handshake took too long"),
+            Ok(Err(error)) => {
+                return self.terms.ended(address, EndCause::Handshake, &format!("handshake failed: {error}"));
+            }
+            Err(_) => return self.terms.ended(address, EndCause::SlowHandshake, "handshake took too long"),
         };
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[CertificateDer<'_>]>::first);
         let identity = match certificate.map(|der| HostIdentity::from_certificate(der, &self.terms.trust_domain)) {
             None => None,
             Some(Ok(identity)) => Some(identity),
-            Some(Err(error)) => return self.terms.ended(address, EndCause::NoHost, &error.to_string()),
+            Some(Err(error)) => {
+                return self.terms.ended(address, EndCause::NoHost, &format!("connection refused: {error}"));
+            }
         };
         if let Some(identity) = &identity {
             self.place.proven(&identity.host);
