@@ -14,6 +14,7 @@ pub mod random;
 pub mod refusal;
 pub mod serial;
 pub mod telemetry;
+pub mod terminal;
 pub mod text;
 pub mod token;
 pub mod wire;
