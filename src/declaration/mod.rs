@@ -21,7 +21,7 @@ use crate::token::ServerName;
 use crate::yaml::reader::Reader;
 use crate::yaml::{self, Node};
 
-pub use names::canonical;
+pub use names::{LONGEST_NAME, canonical};
 
 /// What `ca.yaml` demands of every declaration.
 #[derive(Clone, Debug)]

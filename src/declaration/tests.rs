@@ -173,3 +173,12 @@ fn all_programs_of_a_declaration_have_one_bound_and_the_mistake_has_its_place() 
     // What people write is far from it.
     assert!(roles(9_000, r"E@pg[0-9]+\.iad1\.psf\.io").is_ok());
 }
+
+#[test]
+fn a_name_that_no_host_could_install_is_a_mistake() {
+    let name = |length: usize| format!("{}.io", ["a".repeat(60).as_str(); 4].join(".").split_at(length - 3).0);
+    let declared = |name: String| read(&format!("tls: {{gen_certs: {{{name}: {{roles: [r]}}}}}}\nroles: {{r: '*'}}\n"));
+    assert!(declared(name(LONGEST_NAME)).is_ok());
+    let mistake = declared(name(LONGEST_NAME + 1)).unwrap_err();
+    assert!(mistake.contains("228 characters, too many for the name of its bundle's file"), "{mistake}");
+}
