@@ -17,6 +17,7 @@ pub mod restoration;
 pub mod serial;
 pub mod source;
 pub mod telemetry;
+pub mod terminal;
 pub mod text;
 pub mod token;
 pub mod wire;

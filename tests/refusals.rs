@@ -137,3 +137,16 @@ fn a_refusal_waits_for_no_disk_and_is_counted_when_its_entry_was_lost() {
     let told = json!({ "reason": "no_identity", "address": "127.0.0.1", "repeated": 0, "omitted": 1 });
     assert_eq!(refusals(&ca, 1), [told]);
 }
+
+#[test]
+fn nothing_in_a_request_passes_for_another_field_of_its_log_line() {
+    let ca = Ca::start();
+    let long = format!("/{}", "x".repeat(500));
+    for path in ["/x\"status=200,reason=\"fine", long.as_str()] {
+        assert_eq!(ask(&ca, &["--request", &"M".repeat(40)], path).status, 404);
+    }
+    let cut = format!("method=\"{}…\" path=\"{}…\" status=404", "M".repeat(20), &long[..120]);
+    for line in [r#"path="/x\"status=200,reason=\"fine" status=404 reason="no-such-path""#, cut.as_str()] {
+        assert!(ca.log().contains(line), "{line}\n{}", ca.log());
+    }
+}

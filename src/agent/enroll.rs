@@ -9,7 +9,6 @@ use super::ledger::{self, Asked, LedgerError, Memory, Seen};
 use super::{Agent, AgentError, anchor, key};
 use crate::ca::bundle::{Bundle, BundleError};
 use crate::client::Client;
-use crate::digest::Digest;
 use crate::grant::CertificateKind;
 use crate::token::EnrollmentToken;
 use crate::wire::{EnrollRequest, PEM_CHAIN};
@@ -26,7 +25,8 @@ pub struct Enrolled {
     pub ledger_break: Option<LedgerError>,
 }
 
-/// Enrols this host. An identity that it has stays until the new one is whole. What it had seen of
+/// Enrols this host. It trusts the root that the token names and nothing else. An identity that it has
+/// stays until the new one is whole. What it had seen of
 /// the ledger is forgotten: a person with a token vouches for the CA.
 ///
 /// # Errors
@@ -36,6 +36,9 @@ pub async fn enroll(agent: &Agent<'_>, token: &EnrollmentToken) -> Result<Enroll
     let _lock = agent.lock()?;
     let (config, pinned) = tls::pinned_client_config(token.root, agent.clock.clone())?;
     let mut client = Client::connect_tls(&token.address, config).await?;
+    let root = pinned.get().cloned().ok_or_else(|| AgentError::Trust(format!("{} showed no root", token.address)))?;
+    // Before the token is spent: a daemon that is not taken at its word gets nothing.
+    anchor::compare_at_first_trust(&root, &anchor::fetch(&mut client).await?)?;
 
     // On disk before the token is spent: the CA answers the same key again, so nothing is lost
     // with the answer.
@@ -47,19 +50,11 @@ pub async fn enroll(agent: &Agent<'_>, token: &EnrollmentToken) -> Result<Enroll
     let (identity, host) = identity::accept(&answer.body, key, agent.now())
         .map_err(|cause| AgentError::BadAnswer { what: "this host's identity".to_owned(), cause })?;
 
-    let anchors = anchor::fetch(&mut client).await?;
-    let root = pinned.get().map(|root| Digest::of(root));
-    if !anchors.iter().any(|anchor| Some(Digest::of(anchor)) == root) {
-        return Err(AgentError::Trust(format!(
-            "the trust bundle of {} does not hold the root that the token names; make a new token",
-            token.address
-        )));
-    }
     let asked = Asked { kind: CertificateKind::Identity, name: host.as_str(), host: &host, ca_made_key: false };
     let witness = agent.settings.witness.as_ref();
     let ledger = Seen::first(&answer, identity.leaf(), &asked, witness, agent.now())
         .map_err(|cause| AgentError::Ledger { what: host.to_string(), cause })?;
-    let enrolment = Enrolment { server: token.address.clone(), anchors, identity, host, ledger };
+    let enrolment = Enrolment { server: token.address.clone(), anchors: vec![root], identity, host, ledger };
     let before = Enrolment::load(state).and_then(|before| Memory::load(agent, &before));
     enrolment.save(state)?;
     ledger::begin(state, &enrolment.ledger)?;

@@ -45,6 +45,7 @@ pub(super) enum Fault {
     Broken,
     Denied,
     OtherTrustBundle,
+    AnotherAnchor,
     NoProof,
     ProofCutOff,
     ProofOfAnother,
@@ -214,6 +215,9 @@ impl Daemon {
         };
         Ok(match (path.as_str(), fault) {
             ("/PSF_CA.pem", Fault::OtherTrustBundle) => reply(200, certificates_to_pem([&self.other.root_der()])),
+            ("/PSF_CA.pem", Fault::AnotherAnchor) => {
+                reply(200, certificates_to_pem([&self.ca.root_der(), &self.other.root_der()]))
+            }
             ("/PSF_CA.pem", _) => reply(200, certificates_to_pem([&self.ca.root_der()])),
             ("/v1/certs", _) => reply(200, serde_json::to_string(&self.entitlements()).unwrap()),
             ("/v1/enroll", _) => {

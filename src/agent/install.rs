@@ -254,6 +254,18 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_name_that_can_be_declared_can_be_installed() {
+        let (directory, _) = place();
+        let name = |length: usize| format!("{}.io", ["a".repeat(60).as_str(); 4].join(".").split_at(length - 3).0);
+        let install = |length: usize| {
+            let path = directory.path().join(format!("{}.pem", name(length)));
+            install(&path, b"new", &Ownership::mode(0o600), &SystemRandom)
+        };
+        install(crate::declaration::LONGEST_NAME).unwrap();
+        assert!(install(crate::declaration::LONGEST_NAME + 1).is_err(), "the limit is stricter than it has to be");
+    }
+
+    #[test]
     fn an_open_reader_keeps_the_old_file_whole() {
         let (_directory, path) = place();
         install(&path, b"old", &Ownership::mode(0o600), &SystemRandom).unwrap();

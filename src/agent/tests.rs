@@ -23,13 +23,20 @@ async fn a_token_for_another_root_gets_no_request_at_all() {
 }
 
 #[tokio::test]
-async fn a_trust_bundle_without_the_pinned_root_is_refused() {
+async fn first_trust_takes_the_pinned_root_and_nothing_beside_it() {
     let world = world().await;
-    world.set(Fault::OtherTrustBundle);
     let token = world.token(Digest::of(&world.daemon.ca.root_der()));
-    let error = enroll::enroll(&world.agent(now()), &token).await.unwrap_err();
-    assert!(error.to_string().contains("does not hold the root that the token names"), "{error}");
-    assert!(Enrolment::load(&world.settings.state).is_err());
+    for fault in [Fault::OtherTrustBundle, Fault::AnotherAnchor] {
+        world.set(fault);
+        let error = enroll::enroll(&world.agent(now()), &token).await.unwrap_err();
+        assert!(error.to_string().contains("another trust bundle than the root that the token names"), "{error}");
+        assert!(Enrolment::load(&world.settings.state).is_err(), "{fault:?}");
+        assert!(!world.settings.trust_bundle.exists(), "{fault:?}");
+    }
+    assert_eq!(*world.daemon.seen.lock().unwrap(), ["/PSF_CA.pem"; 2], "the token was never shown");
+    world.set(Fault::None);
+    let enrolled = enroll::enroll(&world.agent(now()), &token).await.unwrap();
+    assert_eq!(enrolled.enrolment.anchors, [world.daemon.ca.root_der()]);
 }
 
 #[tokio::test]

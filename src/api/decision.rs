@@ -15,6 +15,12 @@ use crate::clock::Timestamp;
 use crate::grant::CertificateKind;
 use crate::host::HostAction;
 use crate::serial::Serial;
+use crate::terminal::cut;
+
+/// Most characters of a request's path, of its method, and of a reason in a log line.
+const MAX_PATH: usize = 120;
+const MAX_METHOD: usize = 20;
+const MAX_DETAIL: usize = 500;
 
 /// What was decided; a handler puts it beside its answer.
 #[derive(Debug, Clone)]
@@ -37,8 +43,9 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
     let who = caller(peer.as_ref());
     let anonymous = matches!(peer, Some(Peer::Network { identity: None, .. }));
     let method = request.method().clone();
-    // The path only, and only its beginning: it comes from the network.
-    let path: String = request.uri().path().chars().take(120).collect();
+    // The path only, and only its beginning: it comes from the network. What does is logged as a text and
+    // not as a value of its own (`%`): the log's lines quote texts, so none can look like another field.
+    let path = cut(request.uri().path(), MAX_PATH).into_owned();
     let response = next.run(request).await;
     match response.extensions().get::<Decision>() {
         Some(Decision::Issued { kind, name, serial, index, not_after }) => {
@@ -65,10 +72,11 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
                 };
             if let Some(left_out) = left_out {
                 let status = status.as_u16();
-                tracing::info!(caller = %who, %method, path = %path.escape_debug(), status, reason, detail = %detail.escape_debug(), left_out, "refused");
+                let (method, detail) = (cut(method.as_str(), MAX_METHOD), cut(detail, MAX_DETAIL));
+                tracing::info!(caller = %who, method = &*method, path, status, reason, detail = &*detail, left_out, "refused");
             }
         }
-        None => tracing::debug!(caller = %who, %method, path = %path.escape_debug(), "read"),
+        None => tracing::debug!(caller = %who, method = &*cut(method.as_str(), MAX_METHOD), path, "read"),
     }
     response
 }

@@ -7,6 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, response};
 
+use super::caller::Operator;
 use super::problem::Refusal;
 use super::{Api, OPENAPI};
 use crate::cosigning::Standing;
@@ -20,8 +21,14 @@ pub(super) async fn trust_bundle(State(api): State<Arc<Api>>) -> impl IntoRespon
     ([(header::CONTENT_TYPE, "application/x-pem-file")], api.trust_bundle.clone())
 }
 
+/// What the network is told of files with a mistake: their text is for operators.
+const NOT_IN_FORCE: &str = "what lies in the files is not in force; psfca check on the CA machine says why";
+
 /// `GET /healthz`: 200 as long as the daemon answers; warnings are in the body.
-pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Health> {
+pub(super) async fn healthz(
+    State(api): State<Arc<Api>>,
+    operator: Result<Operator, Refusal>,
+) -> response::Json<Health> {
     let now = api.ca.clock.now();
     let in_force = api.ca.declaration.current();
     let ca: Vec<CaHealth> = api
@@ -51,7 +58,8 @@ pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Healt
             sha256: in_force.declaration.digest(),
             since: in_force.since,
             names: in_force.declaration.services().len(),
-            problem,
+            problem_since: problem.as_ref().map(|problem| problem.since),
+            problem: problem.map(|problem| if operator.is_ok() { problem.text } else { NOT_IN_FORCE.to_owned() }),
         },
         ca,
         ledger_size: api.ca.store.head().size,

@@ -9,7 +9,11 @@ use crate::clock::Timestamp;
 use crate::name::{DnsName, HostName};
 use crate::report::{BundleStatus, LedgerRecovery, LedgerTrouble, Outcome, Report, Status};
 use crate::serial::Serial;
+use crate::terminal::{cut, printable_lines};
 use crate::token::ServerAddress;
+
+/// Longest remark and longest reason, in characters.
+const MAX_REMARK: usize = 4_000;
 
 /// Prints one JSON document.
 ///
@@ -46,7 +50,12 @@ pub fn text(text: &str) -> io::Result<()> {
 /// # Errors
 /// When standard error is closed.
 pub fn note(text: &str) -> io::Result<()> {
-    writeln!(io::stderr().lock(), "psfca: {text}")
+    writeln!(io::stderr().lock(), "psfca: {}", printable_lines(&cut(text, MAX_REMARK)))
+}
+
+/// Prints what was gathered in `out`. A part of it may be what the CA said, or what lies in a certificate.
+fn say(out: &[u8]) -> io::Result<()> {
+    io::stdout().lock().write_all(printable_lines(&String::from_utf8_lossy(out)).as_bytes())
 }
 
 /// Says beside the result that the CA's ledger is in trouble.
@@ -121,7 +130,7 @@ pub fn copied(path: &Path) -> io::Result<()> {
 /// # Errors
 /// When standard output is closed.
 pub fn report(report: &Report, now: Timestamp) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     writeln!(out, "{}: {}", report.host, outcome("its identity", &report.identity, now))?;
     for line in &report.names {
         writeln!(out, "{}: {}", line.name, outcome("it", &line.outcome, now))?;
@@ -141,7 +150,7 @@ pub fn report(report: &Report, now: Timestamp) -> io::Result<()> {
     if let Some(problem) = &report.trust_problem {
         writeln!(out, "Trust: {problem}")?;
     }
-    Ok(())
+    say(&out)
 }
 
 fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
@@ -154,9 +163,11 @@ fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
             format!("not due before {}; until {}", due.with_distance(now), not_after.with_distance(now))
         }
         Outcome::Failed { error, critical: false, .. } => {
+            let error = cut(error, MAX_REMARK);
             format!("not renewed: {error}; what is there is still good")
         }
         Outcome::Failed { error, critical: true, .. } => {
+            let error = cut(error, MAX_REMARK);
             format!("NOT RENEWED, and {subject} is missing, expired or expires soon: {error}")
         }
         Outcome::ByHand => {
@@ -174,7 +185,7 @@ fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
 /// # Errors
 /// When standard output is closed.
 pub fn status(status: &Status, now: Timestamp) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     let servers: Vec<_> = status.server.iter().map(ToString::to_string).collect();
     let identity = &status.identity;
     writeln!(out, "host      {}", status.host)?;
@@ -207,7 +218,7 @@ pub fn status(status: &Status, now: Timestamp) -> io::Result<()> {
     if status.bundles.is_empty() {
         writeln!(out, "\nno bundles; psfca renew asks the CA what this host may have")?;
     }
-    Ok(())
+    say(&out)
 }
 
 fn bundle_status(out: &mut impl io::Write, bundle: &BundleStatus, now: Timestamp) -> io::Result<()> {

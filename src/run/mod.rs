@@ -29,6 +29,10 @@ use anyhow::Context as _;
 
 use crate::cli::{Cli, Command};
 use crate::config::CaConfig;
+use crate::terminal::{cut, printable_lines};
+
+/// Longest part of an error that is shown, in characters.
+const MAX_SHOWN: usize = 16_000;
 
 /// Runs one command and says with which code to exit.
 #[must_use]
@@ -70,10 +74,11 @@ fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
 /// The fact first, then each cause on its own line.
 #[allow(clippy::print_stderr, reason = "the one place where errors reach people")]
 fn complain(error: &anyhow::Error) {
-    let mut said = error.to_string();
+    let shown = |text: &str| printable_lines(&cut(text, MAX_SHOWN)).into_owned();
+    let mut said = shown(&error.to_string());
     eprintln!("psfca: {said}");
     for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
+        let cause = shown(&cause.to_string());
         // Many errors end with their cause already.
         if !said.ends_with(&cause) {
             eprintln!("  because: {cause}");

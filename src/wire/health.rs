@@ -27,9 +27,12 @@ pub struct DeclarationHealth {
     pub since: Timestamp,
     /// How many names it has.
     pub names: usize,
-    /// Why what lies in the files now is not in force.
+    /// Why what lies in the files now is not in force; over the network only that it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Since when what lies in the files has not been in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_since: Option<Timestamp>,
 }
 
 /// The witness, in [`Health`].

@@ -11,6 +11,7 @@ use super::table::align;
 use crate::clock::Timestamp;
 use crate::grant::Rule;
 use crate::root_statement::SignedRecovery;
+use crate::terminal::{printable, printable_lines};
 use crate::wire::{AuditCertificate, AuditEntry, AuditEvent, CertificateState, EventKind};
 
 /// What stands where there is nothing.
@@ -40,7 +41,7 @@ pub fn print_table(entries: &[AuditEntry], next: Option<u64>, now: Timestamp) ->
     }
     let header = ["INDEX", "TIME", "EVENT", "KIND", "NAME", "HOST", "UNTIL", "STATE", "SERIAL"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(header).chain(entries.iter().map(|entry| row(entry, now))).collect();
-    out.write_all(align(&rows, rows[0].len()).as_bytes())?;
+    out.write_all(printable_lines(&align(&rows, rows[0].len())).as_bytes())?;
     if let Some(next) = next {
         writeln!(out, "There are more: --before {next} goes on, --limit makes the page longer.")?;
     }
@@ -168,7 +169,7 @@ pub fn print_entry(entry: &AuditEntry, now: Timestamp) -> io::Result<()> {
 }
 
 fn line(out: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
-    writeln!(out, "{name:<12}{value}")
+    writeln!(out, "{name:<12}{}", printable(value))
 }
 
 /// Which certificate it is.
