@@ -123,6 +123,7 @@ async fn listed(store: &Store, query: AuditQuery) -> Vec<u64> {
 
 mod files;
 mod listing;
+mod readers;
 mod refusals;
 mod retention;
 mod tokens;
