@@ -79,10 +79,14 @@ pub(super) fn answer(issued: Issued, kind: CertificateKind, name: &str) -> Respo
         (HeaderName::from_static(wire::RENEW_HEADER), text(&renew_after.to_string())),
     ];
     let body = match made_key {
-        None => chain_pem,
+        None => Bytes::from(chain_pem),
         Some(key) => {
             let key: Zeroizing<String> = key.expose_pem();
-            chain_pem + &key
+            let mut bundle = Zeroizing::new(String::with_capacity(chain_pem.len() + key.len()));
+            bundle.push_str(&chain_pem);
+            bundle.push_str(&key);
+            // Erased when the last part is on its way; what hyper and rustls copied into their buffers is theirs.
+            Bytes::from_owner(bundle)
         }
     };
     let mut response = (headers, body).into_response();

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::PublicKeyData as _;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::{
@@ -20,6 +22,8 @@ use super::pem_file::{self, Block, Content};
 use crate::digest::Digest;
 use crate::profile::KeyKind;
 
+/// Characters in a line of PEM (RFC 7468, section 2).
+const LINE: usize = 64;
 /// Smallest and largest RSA modulus, in bits: below is weak, above is slow for every client.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 /// Smallest RSA public exponent (FIPS 186-5, appendix A.1.1: above 2^16).
@@ -87,11 +91,25 @@ impl fmt::Debug for MadeKey {
 }
 
 impl MadeKey {
-    /// The key as PKCS#8 PEM.
+    /// The key as PKCS#8 PEM (RFC 7468, section 10). No copy is made that is not erased.
     #[must_use]
     pub fn expose_pem(&self) -> Zeroizing<String> {
-        let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-        Zeroizing::new(pem::encode_config(&pem::Pem::new("PRIVATE KEY", self.0.to_vec()), config))
+        const LABEL: &str = "PRIVATE KEY-----";
+        let text = Zeroizing::new(STANDARD.encode(&*self.0));
+        // Whole from the beginning: a text that grows leaves its old places behind.
+        let mut pem = Zeroizing::new(String::with_capacity(text.len() + text.len() / LINE + 100));
+        pem.push_str("-----BEGIN ");
+        pem.push_str(LABEL);
+        for (at, character) in text.chars().enumerate() {
+            if at % LINE == 0 {
+                pem.push('\n');
+            }
+            pem.push(character);
+        }
+        pem.push_str("\n-----END ");
+        pem.push_str(LABEL);
+        pem.push('\n');
+        pem
     }
 
     /// The key as PKCS#8 DER.

@@ -47,6 +47,7 @@ pub(super) fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {
 async fn serve(config: CaConfig) -> anyhow::Result<()> {
     // Before anything else: a reload that comes early must not end the daemon.
     let watch = reload::Watch::begin(&config)?;
+    init::check_owner(&config.state_dir, "serve")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let files = CaFiles::in_state(&config.state_dir);
     let authorities = Authorities::load(&files)?;

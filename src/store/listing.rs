@@ -63,7 +63,7 @@ impl Store {
         query: AuditQuery,
         now: Timestamp,
     ) -> Result<(Vec<StoredEntry>, Option<u64>), StoreError> {
-        self.read(move |connection| page(connection, &query, now)).await
+        self.read_at_leisure(move |connection| page(connection, &query, now)).await
     }
 
     /// The body of the certificate at `index`; none where there is no such certificate, or no body any more.
@@ -71,7 +71,7 @@ impl Store {
     /// # Errors
     /// When the store fails.
     pub async fn body(&self, index: u64) -> Result<Option<StoredBody>, StoreError> {
-        self.read(move |connection| {
+        self.read_at_leisure(move |connection| {
             let mut statement = connection.prepare_cached("SELECT tbs, signature FROM body WHERE idx = ?1")?;
             let body = |row: &Row<'_>| Ok(StoredBody { tbs: row.get(0)?, signature: row.get(1)? });
             Ok(statement.query_row([index], body).optional()?)

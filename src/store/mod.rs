@@ -244,6 +244,8 @@ struct Projection {
 pub struct Store {
     jobs: SyncSender<writer::Job>,
     reader: Arc<Mutex<Connection>>,
+    /// Another, for listings and tiles: what is issued never waits for them.
+    leisurely: Arc<tokio::sync::Mutex<Connection>>,
     projection: Arc<RwLock<Projection>>,
     refusals: Arc<Mutex<refusals::RefusalLimit>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -272,6 +274,7 @@ impl Store {
         let lock = schema::lock(path)?;
         let connection = schema::open_writer(path)?;
         let reader = Arc::new(Mutex::new(schema::open_reader(path)?));
+        let leisurely = Arc::new(tokio::sync::Mutex::new(schema::open_reader(path)?));
         let opened = writer::Opened::new(connection)?;
         let projection = Arc::new(RwLock::new(opened.projection()?));
         let (jobs, waiting) = sync_channel(QUEUE);
@@ -281,7 +284,7 @@ impl Store {
             .spawn(move || writer.run(&waiting))
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let refusals = Arc::default();
-        Ok(Self { jobs, reader, projection, refusals, thread: Mutex::new(Some(thread)) })
+        Ok(Self { jobs, reader, leisurely, projection, refusals, thread: Mutex::new(Some(thread)) })
     }
 
     /// Records a certificate durably, if its condition holds at that moment.

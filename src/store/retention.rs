@@ -61,7 +61,7 @@ impl Store {
     pub async fn sweep(&self, sweep: &mut Sweep, now: Timestamp) -> Result<bool, StoreError> {
         loop {
             let (ended_before, after, announced) = (sweep.ended_before, sweep.after, sweep.announced);
-            let due = self.read(move |connection| due(connection, ended_before, after, announced)).await?;
+            let due = self.read_at_leisure(move |connection| due(connection, ended_before, after, announced)).await?;
             sweep.after = due.after;
             if !due.indices.is_empty() {
                 let announce = announced.is_none().then_some((now, ended_before));

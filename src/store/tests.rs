@@ -125,6 +125,7 @@ async fn listed(store: &Store, query: AuditQuery) -> Vec<u64> {
 mod files;
 mod hosts;
 mod listing;
+mod readers;
 mod refusals;
 mod restoration;
 mod retention;

@@ -123,3 +123,13 @@ fn a_key_that_is_oddly_encoded_is_the_requests_fault() {
         assert_eq!(SubjectKey::from_request(&der, KeyKind::Rsa), Err(error));
     }
 }
+
+#[test]
+fn a_made_key_is_written_as_pem_is() {
+    for kind in [KeyKind::EcdsaP256, KeyKind::EcdsaP384, KeyKind::Ed25519] {
+        let (_, made) = SubjectKey::generate(kind).unwrap();
+        let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+        let expected = pem::encode_config(&pem::Pem::new("PRIVATE KEY", made.expose_der()), config);
+        assert_eq!(*made.expose_pem(), expected);
+    }
+}
