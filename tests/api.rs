@@ -88,9 +88,9 @@ const WHO_GETS_WHAT: [Row; 24] = [
     row("GET /v1/ledger/consistency", "?old=1&new=2", [401, 200, 0, 0, 200]),
     row("GET /v1/ledger/recovery", "", /*       */ [401, 200, 0, 0, 200]),
     row("GET /v1/ledger/tile/{*path}", "0/000.p/2", [404, 404, 0, 0, 200]),
-    row("GET /v1/hosts", "", /*                 */ [404, 404, 0, 0, 200]),
-    row("GET /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [404, 404, 0, 0, 200]),
-    row("POST /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [404, 404, 0, 0, 400]),
+    row("GET /v1/hosts", "", /*                 */ [401, 403, 0, 0, 200]),
+    row("GET /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [401, 403, 0, 0, 200]),
+    row("POST /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [401, 403, 0, 0, 400]),
     row("POST /v1/reopen", "", /*               */ [404, 404, 0, 0, 400]),
     row("POST /v1/tokens", "", /*               */ [404, 404, 0, 0, 400]),
 ];

@@ -1,10 +1,15 @@
 //! Who calls, as the connection says: the request itself is never asked.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
+use super::Api;
 use super::problem::Refusal;
 use crate::ca::identity::{HostIdentity, Peer};
+use crate::host::OperatorName;
+use crate::name::HostName;
 use crate::source::Source;
 
 /// A caller with a host's identity. Whether it is served is asked by the spine.
@@ -47,6 +52,37 @@ impl<S: Send + Sync> FromRequestParts<S> for Operator {
         match parts.extensions.get::<Peer>() {
             Some(Peer::Operator { uid }) => Ok(Self { uid: *uid }),
             _ => Err(Refusal::NotAnOperator),
+        }
+    }
+}
+
+/// Someone who may look after hosts: an operator on the admin socket, or a host that ca.yaml names under `operators`.
+pub(super) enum HostKeeper {
+    Operator(Operator),
+    Host(HostName),
+}
+
+impl HostKeeper {
+    /// As the ledger tells it.
+    pub(super) fn name(self) -> OperatorName {
+        match self {
+            Self::Operator(operator) => OperatorName::OperatorUid(operator.uid),
+            Self::Host(host) => OperatorName::OperatorHost(host),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for HostKeeper {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Refusal> {
+        match parts.extensions.get::<Peer>() {
+            Some(Peer::Operator { uid }) => Ok(Self::Operator(Operator { uid: *uid })),
+            Some(Peer::Network { identity: Some(identity), .. }) => {
+                let host = api.ca.admit(identity)?;
+                if api.operators.contains(host) { Ok(Self::Host(host.clone())) } else { Err(Refusal::NotAHostKeeper) }
+            }
+            _ => Err(Refusal::NoIdentity),
         }
     }
 }

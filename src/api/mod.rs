@@ -24,6 +24,7 @@ use axum::routing::{MethodRouter, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::issue::CertificateAuthority;
+use crate::name::HostName;
 use crate::telemetry::Metrics;
 use crate::token::ServerAddress;
 
@@ -42,6 +43,8 @@ pub struct Api {
     pub throttle: Throttle,
     /// `PSF_CA.pem` as it is served.
     pub trust_bundle: String,
+    /// Hosts that may list, show and disable hosts.
+    pub operators: Vec<HostName>,
     /// Where tokens send hosts.
     pub address: ServerAddress,
 }
@@ -99,9 +102,9 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/v1/ledger/consistency", Listener::Both, get(ledger::consistency)),
         route("GET", "/v1/ledger/recovery", Listener::Both, get(ledger::recovery)),
         route("GET", "/v1/ledger/tile/{*path}", Listener::Admin, get(ledger::tile)),
-        route("GET", "/v1/hosts", Listener::Admin, get(hosts::list)),
-        route("GET", "/v1/hosts/{host}", Listener::Admin, get(hosts::show)),
-        route("POST", "/v1/hosts/{host}", Listener::Admin, post(hosts::change)),
+        route("GET", "/v1/hosts", Listener::Both, get(hosts::list)),
+        route("GET", "/v1/hosts/{host}", Listener::Both, get(hosts::show)),
+        route("POST", "/v1/hosts/{host}", Listener::Both, post(hosts::change)),
         route("POST", "/v1/reopen", Listener::Admin, post(operator::reopen)),
         route("POST", "/v1/tokens", Listener::Admin, post(operator::make_token)),
     ]

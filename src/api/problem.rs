@@ -33,6 +33,8 @@ pub(super) enum Refusal {
     NoIdentity,
     #[error("this can be done on the admin socket only")]
     NotAnOperator,
+    #[error("this is for the admin socket and for the hosts that ca.yaml names under operators")]
+    NotAHostKeeper,
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
@@ -96,7 +98,9 @@ impl Refusal {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The CA failed on this request");
         match self {
             Self::NoIdentity => (StatusCode::UNAUTHORIZED, "no-identity", "No host identity"),
-            Self::NotAnOperator => (StatusCode::FORBIDDEN, "not-an-operator", "For operators only"),
+            Self::NotAnOperator | Self::NotAHostKeeper => {
+                (StatusCode::FORBIDDEN, "not-an-operator", "For operators only")
+            }
             Self::Identity(error)
             | Self::Issue(IssueError::Identity(error))
             | Self::NotIssued { error: IssueError::Identity(error), .. } => match error {

@@ -23,7 +23,7 @@ impl Noted {
         let plain = |reason| Some((reason, None));
         let (reason, host) = match refusal {
             Refusal::NoIdentity => plain(RefusalReason::NoIdentity),
-            Refusal::NotAnOperator => plain(RefusalReason::NotAnOperator),
+            Refusal::NotAnOperator | Refusal::NotAHostKeeper => plain(RefusalReason::NotAnOperator),
             Refusal::Identity(error) => plain(identity(error)),
             Refusal::Issue(error) | Refusal::NotIssued { error, .. } => issue(error),
             Refusal::Host(_)

@@ -1,6 +1,7 @@
 //! The words of `psfca host`, and what it says.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -19,6 +20,12 @@ pub struct Hosts {
     /// What to do
     #[command(subcommand)]
     pub command: HostCommand,
+    /// Ask over the network, as this host, which ca.yaml has to name under `operators`; list, show and disable only
+    #[arg(long, global = true)]
+    pub as_host: bool,
+    /// This host's settings, for --as-host (otherwise: /etc/psfca/host.yaml)
+    #[arg(long, global = true, value_name = "FILE", env = "PSFCA_HOST_CONFIG")]
+    pub host_config: Option<PathBuf>,
 }
 
 /// `psfca host …`
@@ -112,9 +119,9 @@ pub fn print_details(details: &HostDetails, now: Timestamp) -> io::Result<()> {
     let HostSummary { host, state, since, enrolled } = &details.summary;
     writeln!(out, "host      {host}")?;
     writeln!(out, "state     {state} since {}", since.with_distance(now))?;
-    if let Some(uid) = details.operator_uid {
+    if let Some(operator) = &details.operator {
         let remark = details.remark.as_ref().map(|remark| format!(": {remark}")).unwrap_or_default();
-        writeln!(out, "          by uid {uid}{remark}")?;
+        writeln!(out, "          by {operator}{remark}")?;
     }
     match state {
         HostState::Enabled => {}

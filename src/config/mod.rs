@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::diagnostic::{Diagnostics, SourceFile};
 use crate::grant::Grant;
 use crate::ledger::cosignature::WitnessKey;
-use crate::name::DnsName;
+use crate::name::{DnsName, HostName};
 use crate::profile::{Lifetime, SubjectAltNames, SubjectFields};
 use crate::rate::{Rate, count};
 use crate::token::{ServerAddress, ServerName};
@@ -176,6 +176,8 @@ pub struct CaConfig {
     pub trust_bundle: PathBuf,
     /// The Unix socket for operators (`admin_socket`).
     pub admin_socket: PathBuf,
+    /// Hosts that may list, show and disable hosts over the network (`operators`).
+    pub operators: Vec<HostName>,
     /// The group that may use that socket (`admin_group`).
     pub admin_group: Option<String>,
     /// The longest lifetime a declaration may ask for (`max_days`).

@@ -10,14 +10,14 @@ use std::time::Duration;
 use super::{CaConfig, CaKeyKind, CaName, Limits, WitnessConfig, WitnessUrl};
 use crate::diagnostic::{Diagnostics, SourceFile};
 use crate::ledger::cosignature::WitnessKey;
-use crate::name::DnsName;
+use crate::name::{DnsName, HostName};
 use crate::profile::{Lifetime, SHORTEST_LIFETIME, SubjectFields};
 use crate::rate::Rate;
 use crate::token::{ServerAddress, ServerName};
 use crate::yaml::reader::{Fields, Reader};
 use crate::yaml::{self, Node};
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "name",
     "cert_opts",
     "trust_domain",
@@ -30,6 +30,7 @@ const KEYS: [&str; 16] = [
     "trust_bundle",
     "admin_socket",
     "admin_group",
+    "operators",
     "max_days",
     "retention",
     "limits",
@@ -39,6 +40,8 @@ const KEYS: [&str; 16] = [
 const MAX_FILES: usize = 1_000;
 /// Most names on the daemon's own certificate.
 const MAX_SERVER_NAMES: usize = 100;
+/// Most hosts that may look after hosts.
+const MAX_OPERATORS: usize = 100;
 /// Lifetime ceiling when `ca.yaml` names none.
 const DEFAULT_MAX_DAYS: u64 = 90;
 /// Highest ceiling: well inside the three years of an issuing CA (rule R5).
@@ -77,6 +80,7 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
     let paths = paths(reader, fields, name.as_ref());
     let admin_group =
         fields.get("admin_group").and_then(|node| reader.parsed(node, "admin_group", "name a Unix group", group_name));
+    let operators = fields.get("operators").map(|node| operators(reader, node)).unwrap_or_default();
     let max_lifetime = max_lifetime(reader, fields);
     let retention = retention(reader, fields);
     let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
@@ -95,6 +99,7 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
         trust_bundle: paths.trust_bundle,
         admin_socket: paths.admin_socket,
         admin_group,
+        operators,
         max_lifetime: max_lifetime?,
         retention: retention?,
         limits,
@@ -128,6 +133,15 @@ fn ca_key(reader: &mut Reader<'_>, node: &Node) -> CaKeyKind {
         kinds.into_iter().find(|kind| kind.as_str() == text).ok_or("the CA makes no such keys for itself")
     });
     read.unwrap_or_default()
+}
+
+fn operators(reader: &mut Reader<'_>, node: &Node) -> Vec<HostName> {
+    const HELP: &str = "write the names of enrolled hosts, such as [ops0.psf.io]";
+    let listed = reader.list(node, "operators");
+    if listed.len() > MAX_OPERATORS {
+        reader.error(&node.span, format!("there are more than {MAX_OPERATORS} operators"), "name fewer hosts");
+    }
+    listed.iter().filter_map(|node| reader.parsed(node, "operators", HELP, HostName::parse)).collect()
 }
 
 fn group_name(text: &str) -> Result<String, &'static str> {

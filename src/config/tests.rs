@@ -25,7 +25,7 @@ fn three_keys_are_enough_and_the_defaults_are_those_that_are_documented() {
 #[test]
 fn everything_can_be_set() {
     let more = "trust_domain: hosts.example\nca_key: ecdsa-p384\nlisten: \"[::1]:0\"\naddress: ca.psf.io:9443\n\
-                state: state\ntrust_bundle: out/x.pem\nadmin_socket: admin.sock\nadmin_group: psfca-admin\n\
+                state: state\ntrust_bundle: out/x.pem\nadmin_socket: admin.sock\nadmin_group: psfca-admin\noperators: [ops0.psf.io]\n\
                 max_days: 0.5\nretention: 30\ncert_opts: {C: US, ST: NH, O: Pythön, emailAddress: a@b.io}\n\
                 limits: {connections: 7, body_kib: 4, handshake_seconds: 1, header_seconds: 2, request_seconds: 3, \
                 connections_each: 2, issue_burst: 4, issue_per_second: 5, enroll_burst: 6, enroll_per_minute: 8}\n";
@@ -36,6 +36,7 @@ fn everything_can_be_set() {
     assert_eq!(config.state_dir, PathBuf::from("conf/state"));
     assert_eq!(config.trust_bundle, PathBuf::from("conf/out/x.pem"));
     assert_eq!(config.admin_socket, PathBuf::from("conf/admin.sock"));
+    assert_eq!(config.operators.iter().map(|host| host.as_str()).collect::<Vec<_>>(), ["ops0.psf.io"]);
     assert_eq!(config.max_lifetime.to_string(), "12 hours");
     assert_eq!(config.subject.organization.as_deref(), Some("Pythön"));
     assert_eq!(config.retention, Some(Duration::from_secs(30 * 86_400)));

@@ -10,7 +10,7 @@ use super::{CertificateRecord, Entry, Event};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
-use crate::host::{HostAction, HostChange, Remark};
+use crate::host::{HostAction, HostChange, OperatorName, Remark};
 use crate::name::{DnsName, HostName};
 use crate::refusal::{RefusalReason, RefusalRecord};
 use crate::restoration::{Confirmation, Restoration};
@@ -39,6 +39,7 @@ pub(super) struct FlatEntry {
     expires: Option<Timestamp>,
     replace: Option<bool>,
     operator_uid: Option<u32>,
+    operator_host: Option<HostName>,
     ended_before: Option<Timestamp>,
     reason: Option<RefusalReason>,
     address: Option<IpAddr>,
@@ -60,8 +61,12 @@ macro_rules! required {
 
 impl FlatEntry {
     fn host_changed(self, action: HostAction) -> Result<Event, &'static str> {
-        let change =
-            HostChange { host: required!(self.host), operator_uid: required!(self.operator_uid), remark: self.remark };
+        let operator = match (self.operator_uid, self.operator_host) {
+            (Some(uid), None) => OperatorName::OperatorUid(uid),
+            (None, Some(host)) => OperatorName::OperatorHost(host),
+            _ => return Err("one of `operator_uid` and `operator_host` says who did it"),
+        };
+        let change = HostChange { host: required!(self.host), operator, remark: self.remark };
         Ok(Event::host_changed(action, change))
     }
 }

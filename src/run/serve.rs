@@ -91,6 +91,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         metrics,
         throttle: Throttle::new(&config.limits),
         trust_bundle,
+        operators: config.operators.clone(),
         address: config
             .address
             .clone()

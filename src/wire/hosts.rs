@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::grant::{CertificateKind, Rule};
-use crate::host::{HostAction, HostState, Remark};
+use crate::host::{HostAction, HostState, OperatorName, Remark};
 use crate::name::HostName;
 use crate::profile::{KeyKind, Usages};
 use crate::serial::Serial;
@@ -52,8 +52,8 @@ pub struct HostDetails {
     #[serde(flatten)]
     pub summary: HostSummary,
     /// Who put it in that state, where an operator did and it is not served since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operator_uid: Option<u32>,
+    #[serde(flatten)]
+    pub operator: Option<OperatorName>,
     /// Why, in that operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remark: Option<Remark>,

@@ -14,7 +14,7 @@ use psfca::declaration::{Declaration, Rules};
 use psfca::diagnostic::SourceFile;
 use psfca::digest::Digest;
 use psfca::grant::{CertificateKind, Rule};
-use psfca::host::{HostAction, HostChange, Remark};
+use psfca::host::{HostAction, HostChange, OperatorName, Remark};
 use psfca::in_force::{DeclarationSlot, InForce};
 use psfca::init::{Founding, RootKeyPlace, found, ledger_path};
 use psfca::issue::{CertificateAuthority, KeySource};
@@ -116,7 +116,8 @@ impl Books {
     /// Does what an operator does to a host.
     pub async fn change(&self, host: &str, action: HostAction) {
         let remark = Some(Remark::parse("because").unwrap());
-        let change = HostChange { host: HostName::parse(host).unwrap(), operator_uid: 0, remark };
+        let change =
+            HostChange { host: HostName::parse(host).unwrap(), operator: OperatorName::OperatorUid(0), remark };
         self.ca.store.change_host(NewHostState { at: self.clock.now(), action, change }).await.unwrap();
     }
 

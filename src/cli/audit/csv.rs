@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
+use crate::host::OperatorName;
 use crate::wire::{AuditEntry, AuditEvent, EventKind};
 
 /// The columns; what an event does not have stays empty.
-const HEADER: [&str; 22] = [
+const HEADER: [&str; 23] = [
     "index",
     "time",
     "event",
@@ -28,6 +29,7 @@ const HEADER: [&str; 22] = [
     "repeated",
     "omitted",
     "remark",
+    "operator_host",
 ];
 
 /// A header and one line for each entry.
@@ -43,8 +45,8 @@ pub fn print_csv(entries: &[AuditEntry]) -> io::Result<()> {
     Ok(())
 }
 
-fn fields(entry: &AuditEntry) -> [String; 22] {
-    let mut row = [const { String::new() }; 22];
+fn fields(entry: &AuditEntry) -> [String; 23] {
+    let mut row = [const { String::new() }; 23];
     let mut set = |column: &str, value: String| {
         if let Some(at) = HEADER.iter().position(|name| *name == column) {
             row[at] = value;
@@ -108,7 +110,10 @@ fn fields(entry: &AuditEntry) -> [String; 22] {
         }
         AuditEvent::HostDisabled(change) | AuditEvent::HostEnabled(change) | AuditEvent::HostRemoved(change) => {
             set("host", change.host.to_string());
-            set("operator_uid", change.operator_uid.to_string());
+            match &change.operator {
+                OperatorName::OperatorUid(uid) => set("operator_uid", uid.to_string()),
+                OperatorName::OperatorHost(host) => set("operator_host", host.to_string()),
+            }
             set("remark", change.remark.as_ref().map(ToString::to_string).unwrap_or_default());
             entry.event.kind()
         }

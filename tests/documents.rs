@@ -1,4 +1,4 @@
-//! What docs/security.md promises is kept by tests that are there.
+//! Documents that speak of code speak of all of it: docs/security.md of tests that are there, docs/audit.md of every event.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
 
 use std::collections::BTreeSet;
@@ -35,4 +35,18 @@ fn every_test_that_the_threat_model_names_exists() {
     assert!(named.len() > 20, "{named:?}");
     let missing: Vec<_> = named.iter().filter(|name| !tests.contains(*name)).collect();
     assert!(missing.is_empty(), "docs/security.md names tests that are not there: {missing:?}");
+}
+
+#[test]
+fn the_auditors_document_has_every_event() {
+    let document = std::fs::read_to_string("docs/audit.md").unwrap();
+    let command = <psfca::cli::Cli as clap::CommandFactory>::command();
+    let list = command.find_subcommand("audit").and_then(|audit| audit.find_subcommand("list")).unwrap();
+    let events = list.get_arguments().find(|argument| argument.get_id() == "event").unwrap().get_possible_values();
+    assert!(events.len() > 10);
+    for event in events {
+        // As an entry writes it.
+        let name = event.get_name().replace('-', "_");
+        assert!(document.contains(&format!("`{name}`")), "docs/audit.md does not explain the event {name}");
+    }
 }
