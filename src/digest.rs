@@ -81,8 +81,13 @@ pub fn parse_hex(text: &str) -> Option<Vec<u8>> {
 
 /// The octet that the next two hexadecimal digits stand for.
 fn octet(digits: &mut impl Iterator<Item = u8>) -> Option<u8> {
-    let mut digit = || char::from(digits.next()?).to_digit(16);
-    u8::try_from(digit()? << 4 | digit()?).ok()
+    let mut digit = || match digits.next()? {
+        digit @ b'0'..=b'9' => Some(digit - b'0'),
+        digit @ b'a'..=b'f' => Some(digit - b'a' + 10),
+        digit @ b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    };
+    Some(digit()? << 4 | digit()?)
 }
 
 impl fmt::Display for Digest {

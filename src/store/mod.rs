@@ -32,7 +32,7 @@ use crate::grant::CertificateKind;
 use crate::ledger::EntryError;
 use crate::name::HostName;
 
-pub use copy::{Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets};
+pub use copy::{Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, Indexed, LedgerCopy, Octets};
 pub use listing::{StoredBody, StoredEntry, StoredState};
 pub use retention::Sweep;
 pub use tiles::Head;
