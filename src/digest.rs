@@ -49,8 +49,16 @@ impl Digest {
     /// # Errors
     /// [`NotADigest`] for anything else.
     pub fn parse(text: &str) -> Result<Self, NotADigest> {
+        // As it is written here, or as other programs do.
+        if text.len() == 64 {
+            Self::of_digits(text.bytes())
+        } else {
+            Self::of_digits(text.bytes().filter(|b| *b != b':'))
+        }
+    }
+
+    fn of_digits(mut digits: impl Iterator<Item = u8>) -> Result<Self, NotADigest> {
         let mut bytes = [0; 32];
-        let mut digits = text.bytes().filter(|b| *b != b':');
         for byte in &mut bytes {
             *byte = octet(&mut digits).ok_or(NotADigest)?;
         }

@@ -42,40 +42,13 @@ pub(crate) struct Filler {
 }
 
 impl Filler {
-    /// A new ledger, with its hosts enrolled.
+    /// A new ledger.
     pub(crate) async fn begin(path: &Path, entries: u64) -> Self {
         let (template, now) = found(path).await;
         let store = Arc::new(Store::open(path).unwrap());
         let begin = now.minus(Duration::from_secs(SPAN));
         let hosts = (entries / 400).min(5_000);
-        let filler = Self { path: path.to_owned(), store, begin, entries, hosts, template, drafted: 0 };
-        filler.enroll_hosts().await;
-        filler
-    }
-
-    async fn enroll_hosts(&self) {
-        for number in 0..self.hosts {
-            let token = Digest::of(&number.to_be_bytes());
-            let (at, host) = (self.begin, self.host(number));
-            let expires = at.plus(Duration::from_secs(3_600));
-            let made = NewToken { at, hash: token, host: host.clone(), expires, replaces: false, operator_uid: 0 };
-            let mut record = self.record(at, number);
-            (record.kind, record.name, record.host) = (CertificateKind::Identity, host.to_string(), Some(host));
-            (record.not_after, record.rule) = (at.plus(Duration::from_secs(30 * DAY)), Rule::Token { token });
-            let tbs = self.tbs(&record.serial);
-            record.tbs_sha256 = Digest::of(&tbs);
-            let draft = Draft::new(at, record, tbs, Condition::Enrollment { token }).unwrap();
-            let store = Arc::clone(&self.store);
-            tokio::spawn(async move { store.make_token(made).await.unwrap() });
-            let store = Arc::clone(&self.store);
-            let task = tokio::spawn(async move {
-                let recorded = store.record(draft).await.unwrap();
-                store.release(&recorded, signature(number));
-            });
-            if number % AT_ONCE as u64 == 0 || number + 1 == self.hosts {
-                task.await.unwrap();
-            }
-        }
+        Self { path: path.to_owned(), store, begin, entries, hosts, template, drafted: 0 }
     }
 
     /// Appends until there are so many entries; how many a second, and what one alone took.
@@ -102,34 +75,56 @@ impl Filler {
         (rate, Times::of(alone))
     }
 
-    /// The next entry: nearly always a certificate, now and then a declaration.
+    /// The next entry: nearly always a certificate, now and then a declaration or what enrols a host.
     fn append(&mut self) -> impl Future<Output = ()> + use<> {
         let number = self.drafted;
         self.drafted += 1;
         let at = self.begin.plus(Duration::from_secs(SPAN * number / self.entries));
         let store = Arc::clone(&self.store);
-        let new = if number % (self.entries / 50) == self.entries / 100 {
+        // The hosts come one by one in the first half.
+        let (host, rest) = (number / (self.entries / 2 / self.hosts), number % (self.entries / 2 / self.hosts));
+        let declared = number % (self.entries / 50) == self.entries / 100;
+        let declaration = declared.then(|| {
             let text = format!("# declaration {number}");
             let sha256 = declaration::digest([("tls.yaml", text.as_str())].into_iter());
-            Err(NewDeclaration { at, sha256, names: 1, files: vec![("tls.yaml".to_owned(), text)] })
-        } else {
-            let mut record = self.record(at, number);
-            let tbs = self.tbs(&record.serial);
-            record.tbs_sha256 = Digest::of(&tbs);
-            Ok(Draft::new(at, record, tbs, Condition::Always).unwrap())
+            NewDeclaration { at, sha256, names: 1, files: vec![("tls.yaml".to_owned(), text)] }
+        });
+        let token = (rest == 0 && host < self.hosts).then(|| Digest::of(&host.to_be_bytes()));
+        let made = token.map(|hash| {
+            let expires = at.plus(Duration::from_secs(3_600));
+            NewToken { at, hash, host: self.host(host), expires, replaces: false, operator_uid: 0 }
+        });
+        let draft = match token {
+            Some(token) => self.enrolment(at, host, token),
+            None => self.draft(self.record(at, number), at, Condition::Always),
         };
         async move {
-            match new {
-                Err(declaration) => store.put_in_force(declaration).await.unwrap(),
-                Ok(draft) => {
-                    let recorded = store.record(draft).await.unwrap();
-                    // Of the old ones a few were never released.
-                    if number >= 50 {
-                        store.release(&recorded, signature(number));
-                    }
-                }
+            if let Some(declaration) = declaration {
+                return store.put_in_force(declaration).await.unwrap();
+            }
+            if let Some(made) = made {
+                store.make_token(made).await.unwrap();
+            }
+            let recorded = store.record(draft).await.unwrap();
+            // Of the old ones a few were never released.
+            if number >= 50 {
+                store.release(&recorded, signature(number));
             }
         }
+    }
+
+    fn enrolment(&self, at: Timestamp, host: u64, token: Digest) -> Draft {
+        let mut record = self.record(at, host);
+        let host = self.host(host);
+        (record.kind, record.name, record.host) = (CertificateKind::Identity, host.to_string(), Some(host));
+        (record.not_after, record.rule) = (at.plus(Duration::from_secs(30 * DAY)), Rule::Token { token });
+        self.draft(record, at, Condition::Enrollment { token })
+    }
+
+    fn draft(&self, mut record: CertificateRecord, at: Timestamp, condition: Condition) -> Draft {
+        let tbs = self.tbs(&record.serial);
+        record.tbs_sha256 = Digest::of(&tbs);
+        Draft::new(at, record, tbs, condition).unwrap()
     }
 
     fn host(&self, number: u64) -> HostName {

@@ -82,7 +82,7 @@ async fn main() {
 
 /// Sizes at which something is printed: powers of ten, then millions, then the last.
 fn marks(entries: u64) -> Vec<u64> {
-    let powers = (4..7).map(|power| 10u64.pow(power));
+    let powers = (3..7).map(|power| 10u64.pow(power));
     let millions = (2..).map(|n| n * 1_000_000).take_while(|mark| *mark < entries);
     let mut marks: Vec<u64> = powers.chain(millions).filter(|mark| *mark < entries).collect();
     marks.push(entries);

@@ -15,6 +15,9 @@ pub(crate) fn without_signatures(path: &Path) {
     let mut command = on_one_core();
     command.arg("--without-signatures").arg(path);
     run("one core, without signatures", command);
+    let mut command = psfca();
+    command.args(["audit", "verify", "--json", "--without-signatures"]).arg(path);
+    run("all cores, without signatures", command);
 }
 
 /// A smaller ledger, with every signature.

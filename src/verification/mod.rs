@@ -75,7 +75,7 @@ pub fn verify(
     };
     let mut summary = std::thread::scope(|scope| {
         // Beside the pass, with a connection of its own.
-        let (path, mut by_rows) = (copy.path().to_owned(), Indexed::new());
+        let (path, mut by_rows) = (copy.path().to_owned(), Indexed::default());
         let mut by_indexes = by_rows.clone();
         let structure = scope.spawn(move || Ok((LedgerCopy::open(&path)?.faults(&mut by_indexes)?, by_indexes)));
         let workers = Workers::start(scope, wanted.signature_threads);

@@ -33,13 +33,14 @@ pub struct Indexed {
     contents: [Option<Content>; INDEXES.len()],
 }
 
-impl Indexed {
-    /// Nothing yet. Two can be compared when one is a clone of the other.
-    #[must_use]
-    pub fn new() -> Self {
+/// Nothing yet. Two can be compared when both began as clones of one.
+impl Default for Indexed {
+    fn default() -> Self {
         Self { keyed: RandomState::new(), contents: [Some(Content::default()); INDEXES.len()] }
     }
+}
 
+impl Indexed {
     /// Adds a row of the table.
     pub(super) fn add(&mut self, index: i64, row: &CopiedCertificate<'_>) {
         let CopiedCertificate { serial, name, host, role, recorded: _, not_after, released, dropped } = *row;
