@@ -214,7 +214,9 @@ impl Entry {
     /// # Errors
     /// [`EntryError::Unreadable`] and [`EntryError::Version`].
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
-        let entry: Self = serde_json::from_slice(bytes)?;
+        // All of it is UTF-8 or none is read, so that not every string in it has to be looked at again.
+        let text = std::str::from_utf8(bytes).map_err(serde::de::Error::custom).map_err(EntryError::Unreadable)?;
+        let entry: Self = serde_json::from_str(text)?;
         if entry.v != 1 {
             return Err(EntryError::Version(entry.v));
         }

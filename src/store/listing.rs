@@ -1,8 +1,9 @@
 //! What the audit lists: a page of entries by any filter, each by an index of its own.
 //!
-//! Certificates and other events lie in two tables, so a page is two ordered queries, merged. Times
-//! are not in the order of indices (clocks are set back, requests overtake each other), and the
-//! listing is in the order of indices; so a filter by time first asks `tile_time` where to look.
+//! Certificates and other events lie in two tables, so a page is two ordered queries, merged. Their
+//! indexes are written in the transaction that appends the entry. Times are not in the order of
+//! indices (clocks are set back, requests overtake each other), and the listing is in the order of
+//! indices; so a filter by time first asks `tile_time` where to look.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -86,14 +87,20 @@ pub(super) fn page(
     now: Timestamp,
 ) -> Result<(Vec<StoredEntry>, Option<u64>), StoreError> {
     let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE) as usize;
-    let range = Range::of(connection, query)?;
     let mut page = Vec::new();
-    for select in [certificates(query, &range, now), events(query, &range)].into_iter().flatten() {
-        // One row more than the page tells whether there is a next page.
-        page.extend(select.run(connection, limit + 1)?);
-    }
-    if query.expiring_before.is_none() {
-        page.sort_by_key(|entry| std::cmp::Reverse(entry.index));
+    for range in ranges(connection, query)? {
+        let mut found = Vec::new();
+        for select in [certificates(query, &range, now), events(query, &range)].into_iter().flatten() {
+            // One row more than the page tells whether there is a next page.
+            found.extend(select.run(connection, limit + 1 - page.len())?);
+        }
+        if query.expiring_before.is_none() {
+            found.sort_by_key(|entry| std::cmp::Reverse(entry.index));
+        }
+        page.extend(found);
+        if page.len() > limit {
+            break;
+        }
     }
     let more = page.len() > limit;
     page.truncate(limit);
@@ -101,47 +108,45 @@ pub(super) fn page(
     Ok((page, next))
 }
 
-/// Indices outside of which nothing can match: `start` up to, not including, `end`.
+/// Indices from `start` up to, not including, `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Range {
     start: i64,
     end: i64,
 }
 
-impl Range {
-    fn of(connection: &Connection, query: &AuditQuery) -> Result<Self, StoreError> {
-        let mut range = Self { start: 0, end: i64::MAX };
-        let clamp = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
-        if query.expiring_before.is_none() {
-            range.end = query.before.map_or(i64::MAX, clamp);
-        }
-        let tile = |sql: &str, time: Timestamp| -> Result<Option<u64>, StoreError> {
-            Ok(connection.prepare_cached(sql)?.query_row([time.unix()], |row| row.get(0)).optional()?)
-        };
-        let whole = || -> Result<u64, StoreError> {
-            let sql = "SELECT coalesce(max(idx) + 1, 0) FROM tile_time";
-            Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
-        };
-        if let Some(since) = query.since {
-            let first = match tile("SELECT idx FROM tile_time WHERE latest >= ?1 ORDER BY idx LIMIT 1", since)? {
-                Some(first) => first,
-                None => whole()?,
-            };
-            range.start = clamp(first * TILE_WIDTH);
-        }
-        if let Some(until) = query.until {
-            // The tile that is not whole yet has no row, so its entries are looked at themselves.
-            let partial = clamp(whole()? * TILE_WIDTH);
-            let sql = "SELECT EXISTS (SELECT 1 FROM certificate WHERE idx >= ?1 AND recorded < ?2)
-                           OR EXISTS (SELECT 1 FROM event WHERE idx >= ?1 AND recorded < ?2)";
-            let within: bool =
-                connection.prepare_cached(sql)?.query_row(params![partial, until.unix()], |row| row.get(0))?;
-            if !within {
-                let last = tile("SELECT idx FROM tile_time WHERE earliest < ?1 ORDER BY idx DESC LIMIT 1", until)?;
-                range.end = range.end.min(last.map_or(0, |last| clamp((last + 1) * TILE_WIDTH)));
-            }
-        }
-        Ok(range)
+/// Where entries can match by their indices and times, newest first. One range, as long as clocks go
+/// forward; whatever a clock that was wrong for a while wrote lies in a range of its own.
+fn ranges(connection: &Connection, query: &AuditQuery) -> Result<Vec<Range>, StoreError> {
+    let cursor = query.before.filter(|_| query.expiring_before.is_none());
+    let end = cursor.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+    if (query.since, query.until) == (None, None) {
+        return Ok(vec![Range { start: 0, end }]);
     }
+    const WIDTH: i64 = TILE_WIDTH as i64;
+    let whole: i64 = connection
+        .prepare_cached("SELECT coalesce(max(idx) + 1, 0) FROM tile_time")?
+        .query_row([], |row| row.get(0))?;
+    // The tile that is not whole yet has no row, so its entries are looked at themselves.
+    let mut ranges = vec![Range { start: whole * WIDTH, end }];
+    let mut statement = connection.prepare_cached(
+        "SELECT idx FROM tile_time WHERE latest >= ?1 AND earliest < ?2 AND idx < ?3 ORDER BY idx DESC",
+    )?;
+    let (since, until) = (query.since.map_or(i64::MIN, Timestamp::unix), query.until.map_or(i64::MAX, Timestamp::unix));
+    let mut rows = statement.query([since, until, end / WIDTH + 1])?;
+    while let Some(row) = rows.next()? {
+        let start = row.get::<_, i64>(0)? * WIDTH;
+        match ranges.last_mut() {
+            Some(last) if last.start == start + WIDTH => last.start = start,
+            _ => ranges.push(Range { start, end: end.min(start + WIDTH) }),
+        }
+    }
+    if query.expiring_before.is_some() {
+        // In the order of ends, so all of them at once.
+        let start = ranges.last().map_or(0, |last| last.start);
+        return Ok(vec![Range { start, end }]);
+    }
+    Ok(ranges)
 }
 
 /// Keeps the range of the times in each tile; `index` is that of the entry being appended.
@@ -227,7 +232,6 @@ fn certificates(query: &AuditQuery, range: &Range, now: Timestamp) -> Option<Sel
         _ if query.expiring_before.is_some() => "INDEXED BY certificate_by_end",
         _ if query.name.is_some() => "INDEXED BY certificate_by_name",
         _ if query.role.is_some() => "INDEXED BY certificate_by_role",
-        _ if query.state == Some(CertificateState::Issued) => "INDEXED BY certificate_by_state",
         _ => "NOT INDEXED",
     };
     let mut select = Select::new(format!("listed.released, listed.dropped FROM certificate AS listed {index}"), range);
@@ -245,7 +249,11 @@ fn certificates(query: &AuditQuery, range: &Range, now: Timestamp) -> Option<Sel
         select.filter("listed.role = ?", role.as_str().to_owned());
     }
     if let Some(state) = query.state {
-        select.filter("listed.released = ?", i64::from(state == CertificateState::Issued));
+        // As a constant, so that SQLite sees that the index has it.
+        select.conditions.push(match state {
+            CertificateState::Recorded => "listed.released = 0",
+            CertificateState::Issued => "listed.released = 1",
+        });
     }
     if let Some(end) = query.expiring_before {
         select.order = "listed.not_after, listed.idx";
@@ -319,6 +327,26 @@ mod tests {
     }
 
     #[test]
+    fn a_tile_with_a_wrong_clock_is_looked_at_by_itself_and_widens_nothing() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(super::super::schema::TABLES).unwrap();
+        // Nine tiles, an hour each; in the second of them a clock was far ahead.
+        for tile in 0..9 {
+            let latest = if tile == 1 { 1_000_000 } else { tile * 3_600 + 3_599 };
+            connection.execute("INSERT INTO tile_time VALUES (?1, ?2, ?3)", [tile, tile * 3_600, latest]).unwrap();
+        }
+        let found = |since, before| {
+            let query = AuditQuery { since: Some(Timestamp::from_unix(since)), before, ..AuditQuery::default() };
+            let found = ranges(&connection, &query).unwrap();
+            found.iter().map(|range| (range.start / 256, range.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(7 * 3_600, None), [(7, i64::MAX), (1, 512)]);
+        assert_eq!(found(900_000, None), [(9, i64::MAX), (1, 512)]);
+        assert_eq!(found(2_000_000, None), [(9, i64::MAX)]);
+        assert_eq!(found(0, Some(700)), [(9, 700), (0, 700)], "nothing is beyond the cursor");
+    }
+
+    #[test]
     fn every_filter_goes_by_an_index_that_is_in_order_already() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(super::super::schema::TABLES).unwrap();
@@ -333,7 +361,7 @@ mod tests {
             (r#""role":"lb""#, "INDEX certificate_by_role (role=? AND rowid"),
             (r#""serial":"0102""#, "INDEX certificate_by_serial (serial=?"),
             (r#""state":"recorded""#, "INDEX certificate_by_state (released=? AND rowid"),
-            (r#""state":"issued""#, "INDEX certificate_by_state (released=? AND rowid"),
+            (r#""state":"issued""#, "listed USING INTEGER PRIMARY KEY"),
             (r#""expiring_before":"2026-11-22T00:00:00Z""#, "INDEX certificate_by_end (not_after>? AND not_after<?)"),
             (r#""expiring_before":"2026-11-22T00:00:00Z","before":7"#, "INDEX certificate_by_end"),
         ];

@@ -53,7 +53,7 @@ CREATE INDEX certificate_by_name ON certificate (name);
 CREATE INDEX certificate_by_host ON certificate (host) WHERE host IS NOT NULL;
 CREATE INDEX certificate_by_role ON certificate (role) WHERE role IS NOT NULL;
 CREATE INDEX certificate_by_end ON certificate (not_after) WHERE dropped = 0;
-CREATE INDEX certificate_by_state ON certificate (released);
+CREATE INDEX certificate_by_state ON certificate (released) WHERE released = 0;
 ";
 
 /// Version 3: a host has a state of which there may be more than two, and since when; a token that was spent counts only

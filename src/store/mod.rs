@@ -41,7 +41,7 @@ use crate::ledger::EntryError;
 use crate::name::HostName;
 
 pub use backup::{note_of, write_backup};
-pub use copy::{Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets};
+pub use copy::{Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, Indexed, LedgerCopy, Octets};
 pub use hosts::{HostError, NewHostState};
 pub use listing::{StoredBody, StoredEntry, StoredState};
 pub use newest::Newest;

@@ -8,6 +8,12 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{StoreError, migration};
 
+/// Pages in the log from which on it is written back: 32 MiB. Each certificate touches a page of every
+/// index, and those of an index lie apart; in a longer log the same page is written back once.
+const LOG_PAGES: u32 = 8_192;
+/// What the writer keeps of the file in memory, in KiB.
+const WRITER_CACHE: i64 = 16 * 1_024;
+
 /// What `PRAGMA user_version` says of the tables below. Every older version has a step in `migration`.
 pub(super) const VERSION: i64 = 3;
 /// What `PRAGMA application_id` says: `psfc` in ASCII. Other programs count their versions too.
@@ -38,7 +44,8 @@ CREATE TABLE tile_time (
 
 -- What the listing needs of a certificate's entry; released once its signature was stored, dropped
 -- once its body was. Every index ends in the row's number, which is idx, so each of them gives a
--- filtered listing in order. The one by the end has what still has a body: what retention looks for.
+-- filtered listing in order. The one by the end has what still has a body, since that is what retention
+-- looks for, and the one by the state what was not released, since nearly everything else was.
 CREATE TABLE certificate (
     idx       INTEGER PRIMARY KEY REFERENCES entry (idx),
     serial    BLOB NOT NULL,
@@ -55,7 +62,7 @@ CREATE INDEX certificate_by_name ON certificate (name);
 CREATE INDEX certificate_by_host ON certificate (host) WHERE host IS NOT NULL;
 CREATE INDEX certificate_by_role ON certificate (role) WHERE role IS NOT NULL;
 CREATE INDEX certificate_by_end ON certificate (not_after) WHERE dropped = 0;
-CREATE INDEX certificate_by_state ON certificate (released);
+CREATE INDEX certificate_by_state ON certificate (released) WHERE released = 0;
 
 -- What a certificate's entry is the record of, for as long as it is kept. The signature comes after
 -- the entry, or never.
@@ -143,6 +150,9 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let mut connection = connect(path)?;
     let found = version(&connection, path)?;
     prepare(&connection)?;
+    // SQLite takes a negative number for KiB.
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     empty_log(&connection)?;
     if found < VERSION {
         migration::migrate(&mut connection, found, &migration::STEPS)?;

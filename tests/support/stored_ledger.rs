@@ -62,7 +62,7 @@ impl Books {
     pub async fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(Standing::default());
-        let (state, subject) = (dir.path().join("state"), SubjectFields::default());
+        let (state, subject) = (dir.path().join("state"), subject());
         std::fs::create_dir(&state).unwrap();
         found(&Founding {
             name: "PSF_CA",
@@ -176,6 +176,19 @@ impl Books {
 
     pub fn state(&self) -> PathBuf {
         self.dir.path().join("state")
+    }
+}
+
+/// That of the sample in `ca-config/`.
+fn subject() -> SubjectFields {
+    let text = |text: &str| Some(text.to_owned());
+    SubjectFields {
+        country: text("US"),
+        state: text("NH"),
+        locality: text("Wolfeboro"),
+        organization: text("Python Software Foundation"),
+        organizational_unit: text("Infrastructure Team"),
+        email: text("infrastructure-staff@python.org"),
     }
 }
 

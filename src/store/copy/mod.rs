@@ -16,6 +16,8 @@ use crate::ledger::tile::TilePath;
 use crate::ledger::tree::consistency_proof;
 use crate::wire::EventKind;
 
+pub use structure::Indexed;
+
 /// How much of the file may be mapped into memory, which saves copying each page; SQLite maps 2 GiB.
 const MAPPED: i64 = 1 << 40;
 
@@ -168,12 +170,13 @@ impl LedgerCopy {
     }
 
     /// Faults of the file itself: tables or indexes that are not those of this version, pages that
-    /// are damaged, values of a wrong type, indexes that disagree with their tables.
+    /// are damaged, values of a wrong type, small indexes that disagree with their tables. What the
+    /// large indexes hold is added to `indexed`.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn faults(&self) -> Result<Vec<String>, StoreError> {
-        let mut faults = structure::faults(&self.connection)?;
+    pub fn faults(&self, indexed: &mut Indexed) -> Result<Vec<String>, StoreError> {
+        let mut faults = structure::faults(&self.connection, indexed)?;
         // What is in a log beside the file need not be in the file yet.
         if self.unlocked {
             let pages = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
@@ -185,11 +188,12 @@ impl LedgerCopy {
         Ok(faults)
     }
 
-    /// Passes over all entries in the order of their indices, with what lies beside each.
+    /// Passes over all entries in the order of their indices, with what lies beside each. What has to
+    /// be in the large indexes is added to `indexed`.
     ///
     /// # Errors
     /// When the file cannot be read further.
-    pub fn pass(&self, mut visit: impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
+    pub fn pass(&self, indexed: &mut Indexed, mut visit: impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
         let mut entries = self.connection.prepare("SELECT idx, bytes, leaf_hash FROM entry ORDER BY idx")?;
         let mut certificates = self.connection.prepare(
             "SELECT idx, serial, name, host, role, recorded, not_after, released, dropped FROM certificate ORDER BY idx",
@@ -205,11 +209,15 @@ impl LedgerCopy {
             for table in [&mut certificates, &mut events, &mut bodies] {
                 table.step_over(Some(index), &mut visit)?;
             }
+            let certificate = certificates.at(index)?.map(certificate).transpose()?;
+            if let Some(certificate) = &certificate {
+                indexed.add(index, certificate);
+            }
             visit(Copied::Entry(&CopiedEntry {
                 index,
                 bytes: octets(row, 1)?.unwrap_or_default(),
                 leaf_hash: octets(row, 2)?.unwrap_or_default(),
-                certificate: certificates.at(index)?.map(certificate).transpose()?,
+                certificate,
                 event: events.at(index)?.map(event).transpose()?,
                 body: bodies.at(index)?.map(body).transpose()?,
             }));
