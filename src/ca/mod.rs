@@ -13,6 +13,7 @@ pub mod inspection;
 pub mod key_file;
 pub mod lint;
 pub mod pem_file;
+pub mod provenance;
 pub mod signer;
 pub mod statement;
 pub mod tbs;

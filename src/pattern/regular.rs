@@ -32,13 +32,13 @@ pub(super) fn compile(text: &str) -> Result<Regex, RegexError> {
     build(&format!("^(?:{text})$")).map_err(|error| refuse(&error))
 }
 
-fn build(text: &str) -> Result<Regex, BuildError> {
+fn build(text: &str) -> Result<Regex, Box<BuildError>> {
     // Host names are ASCII, and \w over all of Unicode makes programs a hundred times larger.
     let syntax = syntax::Config::new().unicode(false).utf8(false).nest_limit(MAX_NESTING);
     // Without the engines that trade memory for speed: names are short, and what remains needs at a search
     // about as much memory as the program has, so that a bound on programs is one on all of it.
     let config = Config::new().utf8_empty(false).onepass(false).dfa(false).hybrid(false);
-    Regex::builder().syntax(syntax).configure(config.nfa_size_limit(Some(MAX_PROGRAM))).build(text)
+    Regex::builder().syntax(syntax).configure(config.nfa_size_limit(Some(MAX_PROGRAM))).build(text).map_err(Box::new)
 }
 
 /// The library's message has several lines with a drawing; the last line holds the reason.
