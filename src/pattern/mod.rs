@@ -4,6 +4,7 @@
 //! refused when they are read. Two differences change verdicts, both towards fewer hosts: a regular
 //! expression must match the whole name, and matchers on what a host says about itself are refused.
 
+mod budget;
 mod glob;
 mod regular;
 
@@ -11,6 +12,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::name::HostName;
+pub use budget::ProgramBudget;
 use glob::Glob;
 
 /// Longest pattern in bytes.
@@ -18,44 +20,12 @@ const MAX_LENGTH: usize = 4_096;
 /// Deepest nesting of parentheses; bounds the recursion of parser and matcher.
 const MAX_DEPTH: usize = 32;
 
-/// Most bytes of all compiled regular expressions of one declaration; ten thousand usual ones take a tenth.
-const MAX_PROGRAMS: usize = 64 << 20;
-
 /// A pattern that has been read and can be asked about hosts.
 #[derive(Clone)]
 pub struct Pattern {
     text: Box<str>,
     expression: Expression,
     size: usize,
-}
-
-/// How much the regular expressions of one declaration may still take when they are compiled. A short text
-/// can make a large program, and a file has room for thousands of such texts.
-#[derive(Debug)]
-pub struct ProgramBudget {
-    left: usize,
-    exceeded: bool,
-}
-
-impl Default for ProgramBudget {
-    /// 64 MiB.
-    fn default() -> Self {
-        Self { left: MAX_PROGRAMS, exceeded: false }
-    }
-}
-
-impl ProgramBudget {
-    /// Whether a pattern was refused because there was too little left.
-    #[must_use]
-    pub const fn is_exceeded(&self) -> bool {
-        self.exceeded
-    }
-
-    fn take(&mut self, bytes: usize) -> bool {
-        self.exceeded = self.exceeded || bytes > self.left;
-        self.left = self.left.saturating_sub(bytes);
-        !self.exceeded
-    }
 }
 
 /// What is wrong with a pattern, and where in its text.
@@ -124,7 +94,7 @@ pub enum Reason {
     #[error("{0:?} in the list is no host name: {1}")]
     NotAHost(String, crate::name::NameError),
     /// One regular expression more than there is room for.
-    #[error("this regular expression and those before it take more than {} MiB when they are compiled", MAX_PROGRAMS >> 20)]
+    #[error("this regular expression and those before it take more than {} MiB when they are compiled", budget::MAX_PROGRAMS >> 20)]
     Programs,
     /// A regular expression that cannot be used.
     #[error("{0}")]
