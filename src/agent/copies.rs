@@ -1,11 +1,10 @@
 //! Copies of a bundle, in the forms that services want. A copy is made again whenever it is not what
 //! the bundle says, so nothing has to be remembered and a run that was killed is made good by the next.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::ffi::OsStr;
+use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown, symlink,
-};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -14,12 +13,12 @@ use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::files::{self, Links, Unread};
 use super::install::{self, InstallError, Ownership};
 use super::placement::{Copy, Layout};
-use super::{Agent, AgentError, read_if_there};
+use super::{Agent, AgentError, directory};
 use crate::ca::bundle::Bundle;
 use crate::ca::pem_file::certificates_to_pem;
-use crate::durable;
 use crate::name::DnsName;
 
 /// The entries of a `split` directory and of a Kubernetes secret.
@@ -85,8 +84,11 @@ fn installed(agent: &Agent<'_>, name: &DnsName) -> Result<Option<Bundle>, AgentE
     if placement.copies(name).is_empty() {
         return Ok(None);
     }
-    let text = read_if_there(&placement.bundle(name).path)?.map(Zeroizing::new);
-    Ok(text.and_then(|text| Bundle::parse(&text).ok()))
+    match files::read(&placement.bundle(name).path, Links::Refused) {
+        Ok((_, text)) => Ok(Bundle::parse(&text).ok()),
+        Err(Unread::Absent | Unread::Unfit(_)) => Ok(None),
+        Err(Unread::Failed(error)) => Err(AgentError::state(&placement.bundle(name).path, &error)),
+    }
 }
 
 /// What a copy has to hold.
@@ -111,13 +113,11 @@ impl Form {
     /// Whether `copy` holds this and is whose it should be.
     fn lies_at(&self, copy: &Copy, owner: &Ownership) -> bool {
         let holds = |path: &Path, wanted: &str| {
-            let whose = fs::metadata(path).is_ok_and(|found| {
-                found.is_file()
-                    && found.mode() & 0o7777 == owner.mode
-                    && owner.user.is_none_or(|user| user == found.uid())
-                    && owner.group.is_none_or(|group| group == found.gid())
-            });
-            whose && fs::read(path).map(Zeroizing::new).is_ok_and(|found| *found == wanted.as_bytes())
+            let Ok((found, content)) = files::read(path, Links::Refused) else { return false };
+            found.mode() & 0o7777 == owner.mode
+                && owner.user.is_none_or(|user| user == found.uid())
+                && owner.group.is_none_or(|group| group == found.gid())
+                && *content == wanted.as_bytes()
         };
         match self {
             Self::File(wanted) => holds(&copy.place.path, wanted),
@@ -162,40 +162,37 @@ fn switch(
     owner: &Ownership,
 ) -> Result<(), InstallError> {
     let link = &copy.place.path;
-    install::check_link_place(link)?;
+    let directory = install::check_link_place(link, owner)?;
+    let name = install::file_name(link)?;
     let failed = |step| move |cause| InstallError::Io { path: link.clone(), step, cause };
     let before = fs::read_link(link).ok();
-    let fresh = install::temporary_beside(link, agent.random)?;
-    let temporary = install::temporary_beside(link, agent.random)?;
-    let made = (|| {
-        DirBuilder::new().mode(0o700).create(&fresh).map_err(failed("make the directory"))?;
+    let fresh = install::temporary_name(name, agent.random)?;
+    let temporary = install::temporary_name(name, agent.random)?;
+    let fill = || {
+        let made = directory.make_directory(&fresh).map_err(failed("make the directory"))?;
         for (entry, text) in ENTRIES.iter().zip(entries) {
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(fresh.join(entry));
-            let mut file = file.map_err(failed("make a file"))?;
+            let mut file = made.create(entry).map_err(failed("make a file"))?;
             file.write_all(text.as_bytes()).map_err(failed("write"))?;
-            fchown(&file, owner.user, owner.group).map_err(failed("set the owner"))?;
-            file.set_permissions(Permissions::from_mode(owner.mode)).map_err(failed("set the mode"))?;
+            directory::give(&file, owner, owner.mode).map_err(|(step, cause)| failed(step)(cause))?;
             file.sync_all().map_err(failed("fsync"))?;
         }
         // Who may read the files may go through the directory.
-        chown(&fresh, owner.user, owner.group).map_err(failed("set the owner"))?;
         let pass = owner.mode | ((owner.mode & 0o440) >> 2);
-        fs::set_permissions(&fresh, Permissions::from_mode(pass)).map_err(failed("set the mode"))?;
-        durable::sync_directory_of(&fresh.join(ENTRIES[0])).map_err(failed("fsync of the directory"))?;
-        let target = fresh.file_name().unwrap_or_default();
-        symlink(target, &temporary).map_err(failed("make the link"))?;
-        fs::rename(&temporary, link).map_err(failed("rename"))
-    })();
+        made.give(owner, pass).map_err(|(step, cause)| failed(step)(cause))?;
+        made.sync().map_err(failed("fsync of the directory"))?;
+        directory.link(&fresh, &temporary).map_err(failed("make the link"))?;
+        directory.rename(&temporary, name).map_err(failed("rename"))
+    };
+    let made = fill();
     if made.is_err() {
         // Best effort: what stays is cleared by the next run.
-        let _ = fs::remove_file(&temporary);
-        let _ = fs::remove_dir_all(&fresh);
+        let _ = directory.remove(&temporary);
+        let _ = fs::remove_dir_all(directory.path().join(&fresh));
         return made;
     }
-    durable::sync_directory_of(link).map_err(failed("fsync of the directory"))?;
-    let kept = [fresh.file_name(), before.as_deref().and_then(Path::file_name)];
-    let directory = link.parent().unwrap_or(Path::new("."));
-    for old in install::marked(directory, |of| link.file_name().is_some_and(|name| name == of)) {
+    directory.sync().map_err(failed("fsync of the directory"))?;
+    let kept = [Some(OsStr::new(&fresh)), before.as_deref().and_then(Path::file_name)];
+    for old in install::marked(directory.path(), |of| of == name) {
         if !kept.contains(&old.file_name()) {
             // If it stays, the next switch tries again.
             let _ = fs::remove_dir_all(&old);

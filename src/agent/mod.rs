@@ -2,13 +2,14 @@
 //!
 //! `enroll` gets the identity, `obtain` gets one certificate and checks it, `placement` says where it
 //! goes, `install` puts files in place and `copies` the copies of them, `renew` does it for everything
-//! that is due, `ledger` holds every answer to the CA's ledger, `status` tells how things stand.
+//! that is due, `files` reads and `directory` writes where others may interfere, `ledger` holds every answer to the CA's ledger, `status` tells how things stand.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::accounts;
 use crate::ca::bundle::BundleError;
 use crate::client::{Client, ClientError};
 use crate::clock::{Clock, Timestamp};
@@ -20,7 +21,9 @@ use crate::token::{ServerAddress, TokenError};
 
 pub mod anchor;
 pub mod copies;
+pub mod directory;
 pub mod enroll;
+pub mod files;
 pub mod identity;
 pub mod install;
 pub mod key;
@@ -31,6 +34,7 @@ pub mod renew;
 pub mod settings;
 pub mod status;
 
+use files::{Links, Unread};
 use identity::Enrolment;
 use install::{InstallError, Ownership};
 use ledger::LedgerError;
@@ -164,6 +168,7 @@ impl Agent<'_> {
     pub fn lock(&self) -> Result<File, AgentError> {
         let directory = &self.settings.state;
         install::make_directory(directory, 0o700)?;
+        self.check_state()?;
         let path = directory.join("lock");
         let state = |cause: std::io::Error| AgentError::state(&path, &cause);
         let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -175,11 +180,40 @@ impl Agent<'_> {
         }
     }
 
+    /// Refuses a state directory in which somebody else could put another identity or other anchors. One
+    /// that is absent is nobody's.
+    ///
+    /// # Errors
+    /// [`AgentError::State`] says whose it is, or what to do.
+    pub fn check_state(&self) -> Result<(), AgentError> {
+        let path = &self.settings.state;
+        let refuse = |cause| Err(AgentError::State { path: path.clone(), cause });
+        let found = match std::fs::metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(AgentError::state(path, &error)),
+        };
+        let ourselves = rustix::process::geteuid().as_raw();
+        if found.uid() != ourselves {
+            let [owner, us] = [found.uid(), ourselves].map(accounts::user_name);
+            let hint = if ourselves == 0 { "" } else { "; run this as root (sudo)" };
+            return refuse(format!("it holds this host's identity and belongs to {owner}, not to {us}{hint}"));
+        }
+        if found.mode() & 0o022 != 0 {
+            let path = path.display();
+            return refuse(format!(
+                "it holds this host's identity, and others may write to it; run: chmod go-w {path}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Connects as this host, to the first daemon that answers and is trusted.
     ///
     /// # Errors
     /// The last daemon's [`ClientError`].
     pub async fn connect(&self, enrolment: &Enrolment) -> Result<Client, AgentError> {
+        self.check_state()?;
         let identity = &enrolment.identity;
         let credentials = (identity.chain().certificates().to_vec(), identity.key().to_rustls());
         let config = tls::client_config(&enrolment.anchors, Some(credentials), self.clock.clone())?;
@@ -215,10 +249,11 @@ impl Agent<'_> {
 
 /// Reads a file that may be absent.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, AgentError> {
-    match std::fs::read(path) {
-        Ok(content) => Ok(Some(content)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(AgentError::state(path, &error)),
+    match files::read(path, Links::Followed) {
+        Ok((_, mut content)) => Ok(Some(std::mem::take(&mut *content))),
+        Err(Unread::Absent) => Ok(None),
+        Err(Unread::Unfit(cause)) => Err(AgentError::State { path: path.to_owned(), cause }),
+        Err(Unread::Failed(error)) => Err(AgentError::state(path, &error)),
     }
 }
 

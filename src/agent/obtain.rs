@@ -6,6 +6,7 @@ use hyper::body::Bytes;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
 
+use super::files::{self, Links};
 use super::identity::Enrolment;
 use super::install::{self, InstallError, Ownership};
 use super::ledger::{Asked, Memory};
@@ -13,6 +14,7 @@ use super::placement::Place;
 use super::{Agent, AgentError, key};
 use crate::ca::bundle::{Bundle, BundleError, Chain, Expected};
 use crate::ca::pem_file::{self, Content};
+use crate::ca::provenance;
 use crate::client::{Answer, Client};
 use crate::clock::Timestamp;
 use crate::grant::CertificateKind;
@@ -141,6 +143,29 @@ pub fn check(
     chain.check(anchors, &Expected { alt_names: &alt_names, exactly: promised.is_some(), usages }, now)
 }
 
+/// What to say of a file that is somebody else's.
+#[must_use]
+pub fn foreign(name: &DnsName) -> String {
+    format!(
+        "what lies there is whole and was not issued by this CA, so it is left alone; if it may go, replace it with: \
+         psfca issue {name} --force"
+    )
+}
+
+/// Refuses to replace a file that is somebody else's, before the CA is asked for anything.
+///
+/// # Errors
+/// [`InstallError::Unsafe`] for such a file.
+pub fn spare_foreign(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Result<(), InstallError> {
+    let path = agent.settings.placement.bundle(name).path;
+    match files::read(&path, Links::Refused) {
+        Ok((_, text)) if provenance::is_foreign(&text, anchors) => {
+            Err(InstallError::Unsafe { path, cause: foreign(name) })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Finds out whose the bundle of `name` will be and that its place will do. The CA is asked only
 /// after that: a timer that runs into the same wall four times an hour must not fill the ledger.
 ///
@@ -153,7 +178,7 @@ pub fn prepare(agent: &Agent<'_>, name: &DnsName) -> Result<(Place, Ownership), 
         install::make_directory(&placement.default.path, 0o710)?;
     }
     let owner = agent.ownership(&place)?;
-    install::check_place(&place.path)?;
+    install::check_place(&place.path, &owner)?;
     Ok((place, owner))
 }
 

@@ -156,12 +156,16 @@ async fn renew_one(
     let Some(entitlement) = &found.entitlement else {
         let not_after = match installed {
             Installed::Fit(validity) | Installed::Unfit { validity, .. } => validity.not_after,
-            Installed::Missing | Installed::Damaged(_) => now,
+            Installed::Missing | Installed::Damaged(_) | Installed::Foreign => now,
         };
         return Outcome::NotEntitled { not_after };
     };
     if found.is_by_hand() {
         return Outcome::ByHand;
+    }
+    if *installed == Installed::Foreign && !options.force {
+        // A person's file, and a person has to say what becomes of it: no alarm about what the CA does.
+        return Outcome::Failed { error: obtain::foreign(name), code: 1, critical: false };
     }
     let reason = match (verdict(installed, now, options.force), installed) {
         (Verdict::Later(due), Installed::Fit(validity) | Installed::Unfit { validity, .. }) => {

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustls::pki_types::CertificateDer;
-use zeroize::Zeroizing;
 
+use super::files::{self, Links, Unread};
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
-use super::{Agent, AgentError, anchor, copies, obtain, read_if_there};
+use super::{Agent, AgentError, anchor, copies, obtain};
 use crate::ca::bundle::{Bundle, BundleError};
-use crate::ca::pem_file;
+use crate::ca::{pem_file, provenance};
 use crate::clock::Timestamp;
 use crate::name::DnsName;
 use crate::profile::KeyKind;
@@ -24,6 +24,7 @@ use crate::wire::{Entitlement, Entitlements};
 /// # Errors
 /// [`AgentError::NotEnrolled`], or [`AgentError::State`] when a file cannot be read.
 pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
+    agent.check_state()?;
     let enrolment = Enrolment::load(&agent.settings.state)?;
     let known = identity::known_entitlements(&agent.settings.state);
     let now = agent.now();
@@ -51,8 +52,11 @@ pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
 
 fn trust(agent: &Agent<'_>, anchors: &[CertificateDer<'_>]) -> Result<Option<String>, AgentError> {
     let path = agent.settings.trust_bundle.display();
-    let Some(text) = read_if_there(&agent.settings.trust_bundle)? else {
-        return Ok(Some(format!("{path} is missing; psfca renew writes it")));
+    let text = match files::read(&agent.settings.trust_bundle, Links::Followed) {
+        Ok((_, text)) => text,
+        Err(Unread::Absent) => return Ok(Some(format!("{path} is missing; psfca renew writes it"))),
+        Err(Unread::Unfit(cause)) => return Ok(Some(format!("{path} cannot be used: {cause}; move it away"))),
+        Err(Unread::Failed(error)) => return Err(AgentError::state(&agent.settings.trust_bundle, &error)),
     };
     Ok(match pem_file::certificates(&text) {
         Err(error) => Some(format!("{path} is damaged: {error}; psfca renew writes it again")),
@@ -77,6 +81,7 @@ fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
             (Some(CertificateStatus::of(serial, *validity)), problem)
         }
         (Installed::Damaged(why), _) => (None, Some(format!("it is damaged: {why}"))),
+        (Installed::Foreign, _) => (None, Some(obtain::foreign(&found.name))),
         _ if by_hand => (None, None),
         _ => (None, Some("it is missing; psfca renew gets it".to_owned())),
     };
@@ -145,13 +150,17 @@ fn examine(
     promised: Option<&Entitlement>,
 ) -> Result<(Installed, Option<Serial>), AgentError> {
     let path = agent.settings.placement.bundle(name).path;
-    let text = match read_if_there(&path) {
-        Ok(None) => return Ok((Installed::Missing, None)),
-        Ok(Some(text)) => Zeroizing::new(text),
-        // Another service's key that we may not read is none of ours.
+    let text = match files::read(&path, Links::Refused) {
+        Ok((_, text)) => text,
+        Err(Unread::Absent) => return Ok((Installed::Missing, None)),
+        // Another service's key that we may not read is none of ours, nor is what is no file at all.
         Err(_) if promised.is_none() => return Ok((Installed::Missing, None)),
-        Err(error) => return Err(error),
+        Err(Unread::Unfit(cause)) => return Ok((Installed::Damaged(cause), None)),
+        Err(Unread::Failed(error)) => return Err(AgentError::state(&path, &error)),
     };
+    if provenance::is_foreign(&text, anchors) {
+        return Ok((Installed::Foreign, None));
+    }
     let bundle = match Bundle::parse(&text) {
         Ok(bundle) => bundle,
         Err(error) => return Ok((Installed::Damaged(error.to_string()), None)),

@@ -14,6 +14,7 @@ pub mod key_archive;
 pub mod key_file;
 pub mod lint;
 pub mod pem_file;
+pub mod provenance;
 pub mod signer;
 pub mod statement;
 pub mod tbs;

@@ -243,6 +243,9 @@ pub struct Issue {
     /// Print the bundle instead of installing it
     #[arg(long)]
     pub stdout: bool,
+    /// Replace what is there, also where this CA did not issue it
+    #[arg(long, conflicts_with_all = ["stdout", "csr"])]
+    pub force: bool,
     /// Let the CA make the key (the declaration must allow it with ca_made_key)
     #[arg(long, conflicts_with = "csr")]
     pub ca_made_key: bool,

@@ -1,6 +1,6 @@
-//! A bound on what all the patterns of a declaration take together.
+//! What all regular expressions of a declaration may take together.
 
-/// Most bytes of all compiled regular expressions of one declaration; ten thousand usual ones take a tenth.
+/// Most bytes of all compiled regular expressions of one declaration.
 pub(super) const MAX_PROGRAMS: usize = 64 << 20;
 
 /// How much the regular expressions of one declaration may still take when they are compiled. A short text
@@ -25,7 +25,8 @@ impl ProgramBudget {
         self.exceeded
     }
 
-    pub(super) fn take(&mut self, bytes: usize) -> bool {
+    /// Takes so much for one more program; tells whether there was so much.
+    pub(super) const fn take(&mut self, bytes: usize) -> bool {
         self.exceeded = self.exceeded || bytes > self.left;
         self.left = self.left.saturating_sub(bytes);
         !self.exceeded

@@ -12,14 +12,13 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::name::HostName;
+pub use budget::ProgramBudget;
 use glob::Glob;
 
 /// Longest pattern in bytes.
 const MAX_LENGTH: usize = 4_096;
 /// Deepest nesting of parentheses; bounds the recursion of parser and matcher.
 const MAX_DEPTH: usize = 32;
-
-pub use budget::ProgramBudget;
 
 /// A pattern that has been read and can be asked about hosts.
 #[derive(Clone)]

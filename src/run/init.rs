@@ -68,7 +68,11 @@ pub(super) fn make_private_directory(path: &Path) -> anyhow::Result<()> {
 /// Nobody else may write to it: whoever can put a file there puts a key there.
 pub(super) fn check_owner(state: &Path, command: &str) -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(state).with_context(|| format!("{} cannot be read", state.display()))?;
+    let metadata = match std::fs::metadata(state) {
+        // Whoever needs a CA there says so.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        found => found.with_context(|| format!("{} cannot be read", state.display()))?,
+    };
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         let owner = accounts::user_name(metadata.uid());
         bail!("{} belongs to {owner}, who runs the daemon: sudo -u {owner} psfca {command}", state.display());

@@ -33,6 +33,9 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
         }
         if !args.stdout {
             obtain::prepare(agent, &args.name).map_err(AgentError::from)?;
+            if !args.force {
+                obtain::spare_foreign(agent, &args.name, &enrolment.anchors).map_err(AgentError::from)?;
+            }
         }
         let bundle = obtain::bundle(&mut exchange, &args.name, promised, args.ca_made_key).await?;
         if args.stdout {
