@@ -15,6 +15,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod times;
 mod verbs;
 mod writer;
 
