@@ -16,7 +16,7 @@ use psfca::serial::Serial;
 use psfca::store::{Condition, Draft, NewDeclaration, NewToken, Store};
 
 use crate::measure::Times;
-use crate::support::stored_ledger::Books;
+use crate::support::stored_ledger::{BEGIN, Books};
 
 const DAY: u64 = 86_400;
 /// From the first entry to the last.
@@ -44,9 +44,9 @@ pub(crate) struct Filler {
 impl Filler {
     /// A new ledger.
     pub(crate) async fn begin(path: &Path, entries: u64) -> Self {
-        let (template, now) = found(path).await;
+        let template = found(path).await;
         let store = Arc::new(Store::open(path).unwrap());
-        let begin = now.minus(Duration::from_secs(SPAN));
+        let begin = Timestamp::from_unix(BEGIN).minus(Duration::from_secs(SPAN));
         let hosts = (entries / 400).min(5_000);
         Self { path: path.to_owned(), store, begin, entries, hosts, template, drafted: 0 }
     }
@@ -175,12 +175,11 @@ impl Filler {
         tbs.into()
     }
 
-    /// Closes the ledger, so that its file is everything; the time of its end.
-    pub(crate) fn end(self) -> Timestamp {
+    /// Closes the ledger, so that its file is everything.
+    pub(crate) fn end(self) {
         self.store.close();
         drop(self.store);
         whole(&self.path);
-        self.begin.plus(Duration::from_secs(SPAN))
     }
 }
 
@@ -190,8 +189,8 @@ pub(crate) fn whole(path: &Path) {
     sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
 }
 
-/// Makes the ledger of a new CA; what a real certificate has before its signature, and the time.
-async fn found(path: &Path) -> ((Vec<u8>, usize), Timestamp) {
+/// Makes the ledger of a new CA; what a real certificate has before its signature, and where its serial is.
+async fn found(path: &Path) -> (Vec<u8>, usize) {
     let new = Books::open().await;
     std::fs::copy(new.close(), path).unwrap();
     let other = Books::open().await;
@@ -204,7 +203,7 @@ async fn found(path: &Path) -> ((Vec<u8>, usize), Timestamp) {
     let psfca::ledger::Event::Certificate(record) = &page[0].event else { panic!("the newest is a certificate") };
     let serial = record.serial.octets();
     let at = tbs.windows(serial.len()).position(|octets| octets == serial).unwrap();
-    ((tbs, at), new.clock.now())
+    (tbs, at)
 }
 
 /// As long as one, and by nobody.

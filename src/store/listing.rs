@@ -8,17 +8,22 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::times::{Range, ranges};
 use super::{Store, StoreError, read};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::ledger::tree::TILE_WIDTH;
 use crate::ledger::{Entry, Event};
+use crate::name::RoleName;
 use crate::wire::{AuditQuery, CertificateState, EventKind};
 
 /// Most entries in one page.
 const MAX_PAGE: u32 = 1_000;
 /// Entries in a page when nothing was said.
 const PAGE: u32 = 100;
+/// Certificates of one name or role that are few enough to be put in order of their ends.
+const FEW: u32 = 2_000;
+/// Most certificates whose ends are looked at to find the first of them.
+const MANY: u32 = 100_000;
 
 /// An entry as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,9 +93,10 @@ pub(super) fn page(
 ) -> Result<(Vec<StoredEntry>, Option<u64>), StoreError> {
     let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE) as usize;
     let mut page = Vec::new();
-    for range in ranges(connection, query)? {
+    for mut range in ranges(connection, query)? {
         let mut found = Vec::new();
-        for select in [certificates(query, &range, now), events(query, &range)].into_iter().flatten() {
+        let by = By::of(connection, query, &mut range, now)?;
+        for select in [certificates(query, by, &range, now), events(query, &range)].into_iter().flatten() {
             // One row more than the page tells whether there is a next page.
             found.extend(select.run(connection, limit + 1 - page.len())?);
         }
@@ -106,65 +112,6 @@ pub(super) fn page(
     page.truncate(limit);
     let next = if more { page.last().map(|last| last.index) } else { None };
     Ok((page, next))
-}
-
-/// Indices from `start` up to, not including, `end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Range {
-    start: i64,
-    end: i64,
-}
-
-/// Where entries can match by their indices and times, newest first. One range, as long as clocks go
-/// forward; whatever a clock that was wrong for a while wrote lies in a range of its own.
-fn ranges(connection: &Connection, query: &AuditQuery) -> Result<Vec<Range>, StoreError> {
-    let cursor = query.before.filter(|_| query.expiring_before.is_none());
-    let end = cursor.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
-    if (query.since, query.until) == (None, None) {
-        return Ok(vec![Range { start: 0, end }]);
-    }
-    const WIDTH: i64 = TILE_WIDTH as i64;
-    let whole: i64 = connection
-        .prepare_cached("SELECT coalesce(max(idx) + 1, 0) FROM tile_time")?
-        .query_row([], |row| row.get(0))?;
-    // The tile that is not whole yet has no row, so its entries are looked at themselves.
-    let mut ranges = vec![Range { start: whole * WIDTH, end }];
-    let mut statement = connection.prepare_cached(
-        "SELECT idx FROM tile_time WHERE latest >= ?1 AND earliest < ?2 AND idx < ?3 ORDER BY idx DESC",
-    )?;
-    let (since, until) = (query.since.map_or(i64::MIN, Timestamp::unix), query.until.map_or(i64::MAX, Timestamp::unix));
-    let mut rows = statement.query([since, until, end / WIDTH + 1])?;
-    while let Some(row) = rows.next()? {
-        let start = row.get::<_, i64>(0)? * WIDTH;
-        match ranges.last_mut() {
-            Some(last) if last.start == start + WIDTH => last.start = start,
-            _ => ranges.push(Range { start, end: end.min(start + WIDTH) }),
-        }
-    }
-    if query.expiring_before.is_some() {
-        // In the order of ends, so all of them at once.
-        let start = ranges.last().map_or(0, |last| last.start);
-        return Ok(vec![Range { start, end }]);
-    }
-    Ok(ranges)
-}
-
-/// Keeps the range of the times in each tile; `index` is that of the entry being appended.
-pub(super) fn note_time(connection: &Connection, index: u64, at: Timestamp) -> Result<(), StoreError> {
-    if !(index + 1).is_multiple_of(TILE_WIDTH) {
-        return Ok(());
-    }
-    let tile = index / TILE_WIDTH;
-    connection
-        .prepare_cached(
-            "INSERT INTO tile_time (idx, earliest, latest)
-             SELECT ?1, min(recorded), max(recorded) FROM (
-                 SELECT ?3 AS recorded
-                 UNION ALL SELECT recorded FROM certificate WHERE idx >= ?2
-                 UNION ALL SELECT recorded FROM event WHERE idx >= ?2)",
-        )?
-        .execute(params![tile, tile * TILE_WIDTH, at.unix()])?;
-    Ok(())
 }
 
 /// A query over one table.
@@ -219,22 +166,104 @@ impl Select {
     }
 }
 
+/// By which index certificates are looked for: that of what selects most. SQLite has no statistics
+/// here and would guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Serial,
+    Host,
+    State,
+    Name,
+    Role,
+    End,
+    Index,
+}
+
+impl By {
+    fn of(connection: &Connection, query: &AuditQuery, range: &mut Range, now: Timestamp) -> Result<Self, StoreError> {
+        Ok(match query {
+            _ if query.serial.is_some() => Self::Serial,
+            _ if query.host.is_some() => Self::Host,
+            _ if query.state == Some(CertificateState::Recorded) => Self::State,
+            AuditQuery { expiring_before: Some(end), .. } => Self::expiring(connection, query, range, now, *end)?,
+            _ if query.name.is_some() => Self::Name,
+            _ if query.role.is_some() => Self::Role,
+            _ => Self::Index,
+        })
+    }
+
+    /// A name or a role of which little ends soon is looked for by itself, from the first on that does, and then
+    /// put in order; of one that is common, enough is met soon in the order of ends.
+    fn expiring(
+        connection: &Connection,
+        query: &AuditQuery,
+        range: &mut Range,
+        now: Timestamp,
+        end: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let role = query.role.as_ref().map(RoleName::as_str);
+        let columns = [(Self::Name, "name", query.name.as_deref()), (Self::Role, "role", role)];
+        if columns.iter().all(|(.., value)| value.is_none()) {
+            return Ok(Self::End);
+        }
+        let ending = "SELECT min(idx), count(*) FROM (SELECT idx FROM certificate INDEXED BY certificate_by_end
+                          WHERE dropped = 0 AND not_after >= ?1 AND not_after < ?2 LIMIT ?3)";
+        let (first, count): (Option<i64>, u32) = connection
+            .prepare_cached(ending)?
+            .query_row(params![now.unix(), end.unix(), MANY], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if count < MANY {
+            range.start = range.start.max(first.unwrap_or(range.end));
+        }
+        for (by, column, value) in columns {
+            let Some(value) = value else { continue };
+            let counted = format!(
+                "SELECT count(*) FROM (SELECT 1 FROM certificate INDEXED BY certificate_by_{column}
+                     WHERE {column} = ?1 AND idx >= ?2 AND idx < ?3 LIMIT ?4)"
+            );
+            let count: u32 = connection
+                .prepare_cached(&counted)?
+                .query_row(params![value, range.start, range.end, FEW], |row| row.get(0))?;
+            if count < FEW {
+                return Ok(by);
+            }
+        }
+        Ok(Self::End)
+    }
+
+    const fn clause(self) -> &'static str {
+        match self {
+            Self::Serial => "INDEXED BY certificate_by_serial",
+            Self::Host => "INDEXED BY certificate_by_host",
+            Self::State => "INDEXED BY certificate_by_state",
+            Self::Name => "INDEXED BY certificate_by_name",
+            Self::Role => "INDEXED BY certificate_by_role",
+            Self::End => "INDEXED BY certificate_by_end",
+            Self::Index => "NOT INDEXED",
+        }
+    }
+}
+
+/// What has to hold beside the index that is gone by is looked up in its own, which takes a fraction of
+/// the time that the row in the table takes.
+macro_rules! also {
+    ($column:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM certificate AS other INDEXED BY certificate_by_",
+            $column,
+            " WHERE other.",
+            $column,
+            " = ? AND other.idx = listed.idx)"
+        )
+    };
+}
+
 /// The query over certificates; none when nothing there can match.
-fn certificates(query: &AuditQuery, range: &Range, now: Timestamp) -> Option<Select> {
+fn certificates(query: &AuditQuery, by: By, range: &Range, now: Timestamp) -> Option<Select> {
     if query.event.is_some_and(|event| event != EventKind::Certificate) {
         return None;
     }
-    // One index, by what selects most: SQLite has no statistics here and would guess.
-    let index = match query {
-        _ if query.serial.is_some() => "INDEXED BY certificate_by_serial",
-        _ if query.host.is_some() => "INDEXED BY certificate_by_host",
-        _ if query.state == Some(CertificateState::Recorded) => "INDEXED BY certificate_by_state",
-        _ if query.expiring_before.is_some() => "INDEXED BY certificate_by_end",
-        _ if query.name.is_some() => "INDEXED BY certificate_by_name",
-        _ if query.role.is_some() => "INDEXED BY certificate_by_role",
-        _ => "NOT INDEXED",
-    };
-    let mut select = Select::new(format!("listed.released, listed.dropped FROM certificate AS listed {index}"), range);
+    let mut select =
+        Select::new(format!("listed.released, listed.dropped FROM certificate AS listed {}", by.clause()), range);
     select.times(query);
     if let Some(serial) = &query.serial {
         select.filter("listed.serial = ?", serial.octets().to_vec());
@@ -243,10 +272,10 @@ fn certificates(query: &AuditQuery, range: &Range, now: Timestamp) -> Option<Sel
         select.filter("listed.host = ?", host.as_str().to_owned());
     }
     if let Some(name) = &query.name {
-        select.filter("listed.name = ?", name.clone());
+        select.filter(if by == By::Name { "listed.name = ?" } else { also!("name") }, name.clone());
     }
     if let Some(role) = &query.role {
-        select.filter("listed.role = ?", role.as_str().to_owned());
+        select.filter(if by == By::Role { "listed.role = ?" } else { also!("role") }, role.as_str().to_owned());
     }
     if let Some(state) = query.state {
         // As a constant, so that SQLite sees that the index has it.
@@ -313,37 +342,17 @@ mod tests {
 
     /// What SQLite does for `query`, a line for each step.
     fn plan(connection: &Connection, query: &AuditQuery) -> Vec<String> {
-        let range = Range { start: 0, end: i64::MAX };
+        let mut range = Range { start: 0, end: i64::MAX };
+        let now = Timestamp::from_unix(0);
+        let by = By::of(connection, query, &mut range, now).unwrap();
         let mut steps = Vec::new();
-        for select in
-            [certificates(query, &range, Timestamp::from_unix(0)), events(query, &range)].into_iter().flatten()
-        {
+        for select in [certificates(query, by, &range, now), events(query, &range)].into_iter().flatten() {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", select.sql())).unwrap();
             let parameters = vec![Value::Null; statement.parameter_count()];
             let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
             steps.extend(rows.map(|row| row.unwrap()));
         }
         steps
-    }
-
-    #[test]
-    fn a_tile_with_a_wrong_clock_is_looked_at_by_itself_and_widens_nothing() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(super::super::schema::TABLES).unwrap();
-        // Nine tiles, an hour each; in the second of them a clock was far ahead.
-        for tile in 0..9 {
-            let latest = if tile == 1 { 1_000_000 } else { tile * 3_600 + 3_599 };
-            connection.execute("INSERT INTO tile_time VALUES (?1, ?2, ?3)", [tile, tile * 3_600, latest]).unwrap();
-        }
-        let found = |since, before| {
-            let query = AuditQuery { since: Some(Timestamp::from_unix(since)), before, ..AuditQuery::default() };
-            let found = ranges(&connection, &query).unwrap();
-            found.iter().map(|range| (range.start / 256, range.end)).collect::<Vec<_>>()
-        };
-        assert_eq!(found(7 * 3_600, None), [(7, i64::MAX), (1, 512)]);
-        assert_eq!(found(900_000, None), [(9, i64::MAX), (1, 512)]);
-        assert_eq!(found(2_000_000, None), [(9, i64::MAX)]);
-        assert_eq!(found(0, Some(700)), [(9, 700), (0, 700)], "nothing is beyond the cursor");
     }
 
     #[test]
@@ -360,6 +369,7 @@ mod tests {
             (r#""host":"lb0.psf.io","event":"token_made""#, "INDEX event_by_host (host=? AND rowid"),
             (r#""role":"lb""#, "INDEX certificate_by_role (role=? AND rowid"),
             (r#""serial":"0102""#, "INDEX certificate_by_serial (serial=?"),
+            (r#""name":"lb.psf.io","role":"lb""#, "COVERING INDEX certificate_by_role (role=? AND rowid=?"),
             (r#""state":"recorded""#, "INDEX certificate_by_state (released=? AND rowid"),
             (r#""state":"issued""#, "listed USING INTEGER PRIMARY KEY"),
             (r#""expiring_before":"2026-11-22T00:00:00Z""#, "INDEX certificate_by_end (not_after>? AND not_after<?)"),

@@ -22,6 +22,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod times;
 mod verbs;
 mod writer;
 

@@ -8,7 +8,7 @@ use tokio::sync::oneshot::Sender;
 
 use super::tiles::{Edge, Head, StoredNodes};
 use super::{Host, Projection, RecordError, Recorded, StoreError};
-use super::{hosts, listing, read, restoration};
+use super::{hosts, read, restoration, times};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::host::HostState;
@@ -44,7 +44,7 @@ fn append(
         entry.leaf_hash().as_bytes()
     ])?;
     edge.push(transaction, entry.leaf_hash())?;
-    listing::note_time(transaction, index, at)?;
+    times::note_time(transaction, index, at)?;
     Ok(index)
 }
 

@@ -26,6 +26,10 @@ fn a_body_that_was_removed_though_it_was_not_due_is_found() {
     let later = format!("SELECT max(idx) AS idx FROM certificate WHERE dropped = 0 AND idx > ({SAYS_SO})");
     let found = found_after(&|sql| remove(sql, &later));
     assert_eq!(found, ["the certificate's body is missing, and no entry says that it was dropped"]);
+    // It comes before that entry, and ended after the time that it names.
+    let identity = format!("SELECT min(idx) AS idx FROM certificate WHERE host IS NOT NULL AND idx < ({SAYS_SO})");
+    let found = found_after(&|sql| remove(sql, &identity));
+    assert_eq!(found, ["the certificate's body is missing, and no entry says that it was dropped"]);
     let found = found_after(&|sql| remove(sql, &format!("SELECT idx FROM body WHERE idx > ({SAYS_SO})")));
     assert!(found.len() > 1_000, "{}", found.len());
 }
