@@ -26,6 +26,24 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     sync_directory_of(path)
 }
 
+/// Moves a finished file to `path`, where there must be none, so that it survives a power cut.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`], or whatever the file system says.
+pub fn place_new(finished: &Path, path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    File::open(finished)?.sync_all()?;
+    match renameat_with(CWD, finished, CWD, path, RenameFlags::NOREPLACE) {
+        // Some file systems cannot refuse by themselves.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !path.try_exists()? => {
+            std::fs::rename(finished, path)?
+        }
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => return Err(io::ErrorKind::AlreadyExists.into()),
+        outcome => outcome?,
+    }
+    sync_directory_of(path)
+}
+
 /// Makes renames in the directory of `path` survive a power cut.
 ///
 /// # Errors
@@ -35,8 +53,11 @@ pub fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// `.NAME.new` beside `path`.
-fn temporary_name(path: &Path) -> io::Result<PathBuf> {
+/// `.NAME.new` beside `path`: where a file is until it is whole.
+///
+/// # Errors
+/// When `path` ends in no name.
+pub fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
@@ -49,6 +70,17 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_new_file_never_takes_the_place_of_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let (finished, path) = (directory.path().join("finished"), directory.path().join("backup"));
+        std::fs::write(&finished, "one").unwrap();
+        place_new(&finished, &path).unwrap();
+        std::fs::write(&finished, "two").unwrap();
+        assert_eq!(place_new(&finished, &path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
+    }
 
     #[test]
     fn a_file_is_replaced_whole_with_its_mode_and_over_leftovers() {

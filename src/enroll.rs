@@ -42,6 +42,8 @@ impl CertificateAuthority {
     /// # Errors
     /// [`IssueError`]; the token is then not spent, unless by the same key before.
     pub async fn enroll(&self, secret: &TokenSecret, request: &[u8]) -> Result<(Issued, HostName), IssueError> {
+        self.require_open()?;
+
         // 1. The token proves the host. Which key asks matters, since a key that has spent the
         //    token may come again for an answer that was lost.
         let key = SubjectKey::from_request(request, KeyKind::EcdsaP256)?;
@@ -61,6 +63,8 @@ impl CertificateAuthority {
     /// # Errors
     /// [`IssueError`].
     pub async fn renew_identity(&self, identity: &HostIdentity, request: &[u8]) -> Result<Issued, IssueError> {
+        self.require_open()?;
+
         // 1. The connection proves the host.
         let host = self.admit(identity)?;
 

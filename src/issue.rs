@@ -14,6 +14,7 @@ use crate::ca::tbs::{self, TbsError};
 use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, Timestamp};
 use crate::grant::Grant;
+use crate::host::HostState;
 use crate::in_force::DeclarationSlot;
 use crate::ledger::checkpoint::InclusionProof;
 use crate::ledger::{CertificateRecord, EntryError};
@@ -70,7 +71,7 @@ pub enum IdentityError {
         /// The end of its identity.
         end: Timestamp,
     },
-    /// Not enrolled, or removed.
+    /// Never enrolled.
     #[error("{0} is not enrolled")]
     Unknown(HostName),
     /// The host has enrolled again since, with a token that replaced this identity.
@@ -79,6 +80,9 @@ pub enum IdentityError {
     /// Switched off by an operator.
     #[error("{0} is disabled")]
     Disabled(HostName),
+    /// Removed by an operator: the identity is none any more.
+    #[error("{0} was removed; only a token that replaces lets it come back: psfca token {0} --replace")]
+    Removed(HostName),
 }
 
 /// Why no certificate was issued.
@@ -165,10 +169,21 @@ impl CertificateAuthority {
         }
         match self.store.host(host) {
             None => Err(IdentityError::Unknown(host.clone())),
-            Some(found) if !found.enabled => Err(IdentityError::Disabled(host.clone())),
-            Some(found) if identity.issued < found.enrolled => Err(IdentityError::Replaced(host.clone())),
-            Some(_) => Ok(host),
+            Some(found) => match found.state {
+                HostState::Removed => Err(IdentityError::Removed(host.clone())),
+                HostState::Disabled => Err(IdentityError::Disabled(host.clone())),
+                HostState::Enabled if identity.issued < found.enrolled => Err(IdentityError::Replaced(host.clone())),
+                HostState::Enabled => Ok(host),
+            },
         }
+    }
+
+    /// Whether anything can be issued to hosts; asked before everything else, and again inside the append.
+    ///
+    /// # Errors
+    /// [`RecordError::Closed`].
+    pub fn require_open(&self) -> Result<(), RecordError> {
+        if self.store.closed().is_some() { Err(RecordError::Closed) } else { Ok(()) }
     }
 
     /// Issues `name` to the host of `identity`, if the declaration in force says so.
@@ -181,6 +196,7 @@ impl CertificateAuthority {
         name: &DnsName,
         key: KeySource<'_>,
     ) -> Result<Issued, IssueError> {
+        self.require_open()?;
         let mut judgements = 0;
         loop {
             // 1. The connection proves the host; the request never says who is asking.

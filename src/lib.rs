@@ -8,9 +8,11 @@ pub mod diagnostic;
 pub mod digest;
 pub mod durable;
 pub mod grant;
+pub mod host;
 pub mod name;
 pub mod profile;
 pub mod random;
+pub mod restoration;
 pub mod serial;
 pub mod telemetry;
 pub mod text;
@@ -37,11 +39,13 @@ pub mod client;
 pub mod tls;
 
 // Layer 4: the spine.
+pub mod backup;
 pub mod checkpoints;
 pub mod enroll;
 pub mod in_force;
 pub mod init;
 pub mod issue;
+pub mod restore;
 pub mod verification;
 
 // Layer 5: edges.

@@ -1,14 +1,24 @@
 //! The JSON that passes between daemon, hosts and operators, for both ends. Plain data: the edges
 //! convert to and from validated types.
 
+mod hosts;
+mod restoration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
+use crate::host::HostChange;
 use crate::name::{DnsName, HostName, RoleName};
 use crate::profile::{KeyKind, Usages};
+use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
+
+pub use hosts::{
+    HostAnswer, HostCertificate, HostDetails, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
+};
+pub use restoration::{ClosedHealth, ReopenRequest};
 
 /// Media type of a certificate request body (RFC 5967).
 pub const PKCS10: &str = "application/pkcs10";
@@ -77,39 +87,6 @@ pub struct CipherPolicy {
     pub ciphers: String,
 }
 
-/// `POST /v1/tokens` on the admin socket.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenRequest {
-    /// The host that may enrol with it.
-    pub host: HostName,
-    /// Whether it may replace the identity of a host that is enrolled already.
-    #[serde(default)]
-    pub replace: bool,
-}
-
-/// Answer to [`TokenRequest`]. Not `Debug`: it holds the secret.
-#[derive(Serialize, Deserialize)]
-pub struct TokenAnswer {
-    /// The whole token.
-    pub token: String,
-    /// When it stops working.
-    pub expires: Timestamp,
-    /// How many names the declaration in force gives the host; none at all may be a slip of the pen.
-    pub names: usize,
-}
-
-/// One enrolled host: an element of `GET /v1/hosts` on the admin socket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostSummary {
-    /// The host.
-    pub host: HostName,
-    /// Whether it is served.
-    pub enabled: bool,
-    /// When it was last enrolled.
-    pub enrolled: Timestamp,
-}
-
 /// Whether a recorded certificate is known to have been signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -143,6 +120,16 @@ pub enum EventKind {
     TokenMade,
     /// A host spent a token.
     HostEnrolled,
+    /// An operator disabled a host.
+    HostDisabled,
+    /// An operator enabled a host.
+    HostEnabled,
+    /// An operator removed a host.
+    HostRemoved,
+    /// The ledger was restored from a backup; the CA is closed from here on.
+    Restored,
+    /// An operator has confirmed the hosts; the CA is open from here on.
+    Reopened,
 }
 
 impl EventKind {
@@ -154,6 +141,11 @@ impl EventKind {
             Self::Declaration => "declaration",
             Self::TokenMade => "token_made",
             Self::HostEnrolled => "host_enrolled",
+            Self::HostDisabled => "host_disabled",
+            Self::HostEnabled => "host_enabled",
+            Self::HostRemoved => "host_removed",
+            Self::Restored => "restored",
+            Self::Reopened => "reopened",
         }
     }
 }
@@ -207,6 +199,34 @@ pub enum AuditEvent {
         /// SHA-256 of the public key that spent it.
         key_sha256: Digest,
     },
+    /// An operator disabled a host.
+    HostDisabled(HostChange),
+    /// An operator enabled a host.
+    HostEnabled(HostChange),
+    /// An operator removed a host.
+    HostRemoved(HostChange),
+    /// The ledger was restored from a backup.
+    Restored(Restoration),
+    /// An operator has confirmed the hosts.
+    Reopened(Confirmation),
+}
+
+impl AuditEvent {
+    /// What it is about.
+    #[must_use]
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Certificate(_) => EventKind::Certificate,
+            Self::Declaration { .. } => EventKind::Declaration,
+            Self::TokenMade { .. } => EventKind::TokenMade,
+            Self::HostEnrolled { .. } => EventKind::HostEnrolled,
+            Self::HostDisabled(_) => EventKind::HostDisabled,
+            Self::HostEnabled(_) => EventKind::HostEnabled,
+            Self::HostRemoved(_) => EventKind::HostRemoved,
+            Self::Restored(_) => EventKind::Restored,
+            Self::Reopened(_) => EventKind::Reopened,
+        }
+    }
 }
 
 /// A certificate in the ledger.
@@ -359,7 +379,7 @@ pub struct DeclarationHealth {
 /// `GET /healthz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// `ok`, or `warning` when something below carries one.
+    /// `ok`; `warning` when something below carries one; `closed` when [`Health::closed`] is set.
     pub status: String,
     /// The daemon's version.
     pub version: String,
@@ -369,6 +389,9 @@ pub struct Health {
     pub ca: Vec<CaHealth>,
     /// Entries in the ledger.
     pub ledger_size: u64,
+    /// Set while nothing is issued to hosts, because the ledger was restored from a backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<ClosedHealth>,
 }
 
 /// An error (RFC 9457).

@@ -68,7 +68,7 @@ const fn row(route: &'static str, name: &'static str, answers: [u16; 5]) -> Row 
 
 /// Each POST carries a certificate request; a host is pg0.iad1.psf.io.
 //                                                    nobody host leaf foreign operator
-const WHO_GETS_WHAT: [Row; 20] = [
+const WHO_GETS_WHAT: [Row; 23] = [
     row("GET /PSF_CA.pem", "", /*               */ [200, 200, 0, 0, 200]),
     row("GET /healthz", "", /*                  */ [200, 200, 0, 0, 200]),
     row("GET /readyz", "", /*                   */ [200, 200, 0, 0, 200]),
@@ -88,6 +88,9 @@ const WHO_GETS_WHAT: [Row; 20] = [
     row("GET /v1/ledger/consistency", "?old=1&new=2", [401, 200, 0, 0, 200]),
     row("GET /v1/ledger/tile/{*path}", "0/000.p/2", [404, 404, 0, 0, 200]),
     row("GET /v1/hosts", "", /*                 */ [404, 404, 0, 0, 200]),
+    row("GET /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [404, 404, 0, 0, 200]),
+    row("POST /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [404, 404, 0, 0, 400]),
+    row("POST /v1/reopen", "", /*               */ [404, 404, 0, 0, 400]),
     row("POST /v1/tokens", "", /*               */ [404, 404, 0, 0, 400]),
 ];
 
@@ -114,7 +117,10 @@ fn every_caller_gets_what_the_table_says_on_every_route_and_the_document_knows_t
         let (method, path) = row.route.split_once(' ').unwrap();
         let operation = &document["paths"][path][method.to_lowercase()];
         let path = if path.contains('{') || row.name.is_empty() {
-            path.replace("{name}", row.name).replace("{*path}", row.name).replace("{sha256}", &in_force)
+            path.replace("{name}", row.name)
+                .replace("{*path}", row.name)
+                .replace("{host}", row.name)
+                .replace("{sha256}", &in_force)
         } else {
             path.to_owned() + row.name
         };

@@ -90,21 +90,13 @@ fn code_1_while_another_run_is_at_work() {
 
 #[test]
 fn code_3_when_the_ca_says_no() {
-    let (mut ca, host) = working();
+    let (ca, host) = working();
     exits(host.command(&["issue", "lb.psf.io"]), 3, "pg0.iad1.psf.io may not have lb.psf.io: its roles are postgresql");
     exits(host.command(&["issue", "nowhere.psf.io"]), 3, "nowhere.psf.io");
     let csr = host.command(&["issue", NAME, "--ca-made-key"]);
     exits(csr, 3, "ca_made_key");
 
-    // Nothing disables a host yet but the store itself.
-    ca.stop();
-    let store = rusqlite::Connection::open(ca.state().join("ledger.sqlite3")).unwrap();
-    assert_eq!(store.execute("UPDATE host SET enabled = 0 WHERE name = ?1", [HOST]).unwrap(), 1);
-    drop(store);
-    ca.serve();
-    let address = ca.address();
-    let settings = fs::read_to_string(host.config()).unwrap();
-    fs::write(host.config(), format!("{settings}server: ['{address}']\n")).unwrap();
+    ca.ok(&["host", "disable", HOST]);
     let old = fs::read(host.bundle(NAME)).unwrap();
     exits(host.command(&["issue", NAME]), 3, "pg0.iad1.psf.io is disabled");
     exits(host.command(&["renew", "--force"]), 3, "pg0.iad1.psf.io is disabled; what is there is still good");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use psfca::host::HostAction;
 use psfca::ledger::checkpoint::Checkpoint;
 use psfca::store::LedgerCopy;
 use psfca::verification::{Finding, Summary, Wanted, verify};
@@ -33,16 +34,23 @@ struct Closed {
     _books: Books,
 }
 
-/// Hosts, three declarations of which the first returns, certificates with and without signatures.
+/// Hosts, of which some were disabled or removed, three declarations of which the first returns, certificates with and without signatures.
 fn ledger() -> &'static Closed {
     static LEDGER: OnceLock<Closed> = OnceLock::new();
     LEDGER.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
             let books = Books::open().await;
             let mut hosts = Vec::new();
-            for n in 0..20 {
+            for n in 0..22 {
                 books.clock.set(n);
                 hosts.push(books.enroll(&format!("pg{n}.iad1.psf.io")).await);
+            }
+            hosts.truncate(20);
+            for (n, action) in
+                [(0, HostAction::Disable), (0, HostAction::Enable), (20, HostAction::Remove), (21, HostAction::Disable)]
+            {
+                books.clock.set(20 + n);
+                books.change(&format!("pg{n}.iad1.psf.io"), action).await;
             }
             books.issue(&hosts, 900).await;
             let earlier = books.checkpoint();
@@ -233,7 +241,12 @@ fn changes() -> Vec<(&'static str, &'static str, Vec<Change>)> {
         with_delete(
             "host",
             "name",
-            &[("name", "name || 'x'"), ("enabled", "1 - enabled"), ("enrolled", "enrolled + 1")],
+            &[
+                ("name", "name || 'x'"),
+                ("state", "CASE state WHEN 'enabled' THEN 'disabled' ELSE 'enabled' END"),
+                ("since", "since + 1"),
+                ("enrolled", "enrolled + 1"),
+            ],
         ),
         with_delete(
             "token",
@@ -357,12 +370,13 @@ fn rows_that_no_entry_made_and_definitions_that_are_not_ours_are_found() {
             .to_owned(),
         "INSERT INTO event (idx, event, recorded) VALUES (1000000, 'declaration', 1)".to_owned(),
         "INSERT INTO event (idx, event, recorded) VALUES (0, 'declaration', 1)".to_owned(),
-        "INSERT INTO host VALUES ('evil.psf.io', 1, 1)".to_owned(),
+        "INSERT INTO host VALUES ('evil.psf.io', 'enabled', 1, 1)".to_owned(),
         "INSERT INTO token VALUES (x'00', 'evil.psf.io', 9999999999, 1, NULL)".to_owned(),
         "INSERT INTO declaration VALUES (x'00', 1000000, 1, '[]')".to_owned(),
         "INSERT INTO tile_hash VALUES (1, 1000, zeroblob(32))".to_owned(),
         "INSERT INTO tile_hash VALUES (0, 0, zeroblob(32))".to_owned(),
         "INSERT INTO tile_time VALUES (1000, 1, 1)".to_owned(),
+        format!("INSERT INTO backup VALUES ('{}')", ledger().earlier),
     ];
     let definitions = [
         "DROP INDEX certificate_by_host",

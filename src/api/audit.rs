@@ -63,6 +63,11 @@ fn entry(api: &Api, stored: StoredEntry, whole: bool) -> AuditEntry {
             AuditEvent::TokenMade { token, host, expires, replace, operator_uid }
         }
         Event::HostEnrolled { host, token, key_sha256 } => AuditEvent::HostEnrolled { host, token, key_sha256 },
+        Event::HostDisabled(change) => AuditEvent::HostDisabled(change),
+        Event::HostEnabled(change) => AuditEvent::HostEnabled(change),
+        Event::HostRemoved(change) => AuditEvent::HostRemoved(change),
+        Event::Restored(restoration) => AuditEvent::Restored(restoration),
+        Event::Reopened(confirmation) => AuditEvent::Reopened(confirmation),
     };
     AuditEntry { index, time, leaf_hash, event }
 }

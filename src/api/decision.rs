@@ -10,6 +10,7 @@ use super::Api;
 use crate::ca::identity::Peer;
 use crate::clock::Timestamp;
 use crate::grant::CertificateKind;
+use crate::host::HostAction;
 use crate::serial::Serial;
 
 /// What was decided; a handler puts it beside its answer.
@@ -19,6 +20,10 @@ pub(super) enum Decision {
     Issued { kind: CertificateKind, name: String, serial: Serial, index: u64, not_after: Timestamp },
     /// A token was made.
     TokenMade { host: String },
+    /// An operator changed a host.
+    HostChanged { host: String, action: HostAction },
+    /// An operator has confirmed the hosts of a restored CA.
+    Reopened { hosts: u64 },
     /// Nothing left but a problem.
     Refused { reason: &'static str, detail: String },
 }
@@ -36,6 +41,10 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
             tracing::info!(caller = %who, kind = kind.as_str(), %name, %serial, index, %not_after, "issued");
         }
         Some(Decision::TokenMade { host }) => tracing::info!(caller = %who, %host, "token made"),
+        Some(Decision::HostChanged { host, action }) => {
+            tracing::info!(caller = %who, %host, action = action.as_str(), "host changed");
+        }
+        Some(Decision::Reopened { hosts }) => tracing::warn!(caller = %who, hosts, "the CA is open again"),
         Some(Decision::Refused { reason, detail }) => {
             api.metrics.refused(reason);
             let status = response.status().as_u16();

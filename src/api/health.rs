@@ -10,8 +10,9 @@ use axum::{Json, response};
 use super::problem::Refusal;
 use super::{Api, OPENAPI};
 use crate::expiry::ca_health;
+use crate::issue::IssueError;
 use crate::telemetry::OPENMETRICS;
-use crate::wire::{CaHealth, DeclarationHealth, Health};
+use crate::wire::{CaHealth, ClosedHealth, DeclarationHealth, Health};
 
 /// `GET /PSF_CA.pem`
 pub(super) async fn trust_bundle(State(api): State<Arc<Api>>) -> impl IntoResponse {
@@ -30,9 +31,17 @@ pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Healt
         .map(|(kind, certificate)| ca_health(kind, certificate.not_after(), now))
         .collect();
     let problem = api.ca.declaration.problem();
+    let closed = api.ca.store.closed();
     let good = problem.is_none() && ca.iter().all(|ca| ca.warning.is_none());
     Json(Health {
-        status: if good { "ok" } else { "warning" }.to_owned(),
+        status: if closed.is_some() {
+            "closed"
+        } else if good {
+            "ok"
+        } else {
+            "warning"
+        }
+        .to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         declaration: DeclarationHealth {
             sha256: in_force.declaration.digest(),
@@ -42,11 +51,13 @@ pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Healt
         },
         ca,
         ledger_size: api.ca.store.head().size,
+        closed: closed.map(|closed| ClosedHealth { since: closed.since, restored_size: closed.restoration.size }),
     })
 }
 
 /// `GET /readyz`: 200 when a certificate could be recorded now, 503 when not.
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<&'static str, Refusal> {
+    api.ca.require_open().map_err(IssueError::from)?;
     api.ca.store.probe().await?;
     Ok("ready\n")
 }

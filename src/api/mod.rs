@@ -8,6 +8,7 @@ mod ciphers;
 mod decision;
 mod enroll;
 mod health;
+mod hosts;
 mod ledger;
 mod operator;
 mod problem;
@@ -91,7 +92,10 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/v1/ledger/checkpoint", Listener::Both, get(ledger::checkpoint)),
         route("GET", "/v1/ledger/consistency", Listener::Both, get(ledger::consistency)),
         route("GET", "/v1/ledger/tile/{*path}", Listener::Admin, get(ledger::tile)),
-        route("GET", "/v1/hosts", Listener::Admin, get(operator::hosts)),
+        route("GET", "/v1/hosts", Listener::Admin, get(hosts::list)),
+        route("GET", "/v1/hosts/{host}", Listener::Admin, get(hosts::show)),
+        route("POST", "/v1/hosts/{host}", Listener::Admin, post(hosts::change)),
+        route("POST", "/v1/reopen", Listener::Admin, post(operator::reopen)),
         route("POST", "/v1/tokens", Listener::Admin, post(operator::make_token)),
     ]
 }

@@ -1,10 +1,11 @@
-//! `GET /v1/hosts` and `POST /v1/tokens`, on the admin socket.
+//! `POST /v1/tokens` and `POST /v1/reopen`, on the admin socket.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Api;
@@ -12,14 +13,10 @@ use super::caller::Operator;
 use super::decision::Decision;
 use super::problem::Refusal;
 use crate::policy::entitlements;
+use crate::restoration::Confirmation;
+use crate::store::NewConfirmation;
 use crate::token::EnrollmentToken;
-use crate::wire::{HostSummary, TokenAnswer, TokenRequest};
-
-/// Every enrolled host, by name.
-pub(super) async fn hosts(State(api): State<Arc<Api>>, _: Operator) -> Json<Vec<HostSummary>> {
-    let hosts = api.ca.store.hosts().into_iter();
-    Json(hosts.map(|host| HostSummary { host: host.name, enabled: host.enabled, enrolled: host.enrolled }).collect())
-}
+use crate::wire::{ReopenRequest, TokenAnswer, TokenRequest};
 
 /// A new token, whole: it is shown once and only its hash is kept.
 pub(super) async fn make_token(
@@ -34,5 +31,19 @@ pub(super) async fn make_token(
     let names = entitlements(&api.ca.declaration.current().declaration, &host).len();
     let mut response = Json(TokenAnswer { token: token.expose().to_string(), expires, names }).into_response();
     response.extensions_mut().insert(Decision::TokenMade { host: host.to_string() });
+    Ok(response)
+}
+
+/// Opens a CA that was restored, once an operator has counted its enabled hosts.
+pub(super) async fn reopen(
+    State(api): State<Arc<Api>>,
+    operator: Operator,
+    body: Result<Json<ReopenRequest>, JsonRejection>,
+) -> Result<Response, Refusal> {
+    let Json(ReopenRequest { hosts }) = body.map_err(|error| Refusal::Malformed(error.body_text()))?;
+    let confirmation = Confirmation { hosts, operator_uid: operator.uid };
+    api.ca.store.reopen(NewConfirmation { at: api.ca.clock.now(), confirmation }).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.extensions_mut().insert(Decision::Reopened { hosts });
     Ok(response)
 }

@@ -14,7 +14,7 @@ use super::decision::Decision;
 use crate::digest::Digest;
 use crate::issue::{IdentityError, IssueError};
 use crate::name::NameError;
-use crate::store::{RecordError, StoreError};
+use crate::store::{HostError, RecordError, ReopenError, StoreError};
 use crate::token::TokenError;
 use crate::wire::{PROBLEM, Problem};
 
@@ -35,6 +35,10 @@ pub(super) enum Refusal {
     Token(#[from] TokenError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Reopen(#[from] ReopenError),
     #[error("the body must be a PKCS#10 request of type application/pkcs10, or empty")]
     MediaType,
     #[error("the request cannot be read: {0}")]
@@ -62,6 +66,8 @@ impl Refusal {
     fn describe(&self) -> (StatusCode, &'static str, &'static str) {
         const UNAVAILABLE: (StatusCode, &str, &str) =
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The CA cannot do this just now");
+        const CLOSED: (StatusCode, &str, &str) =
+            (StatusCode::SERVICE_UNAVAILABLE, "closed", "The CA was restored and is closed");
         const INTERNAL: (StatusCode, &str, &str) =
             (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The CA failed on this request");
         match self {
@@ -71,7 +77,9 @@ impl Refusal {
                 IdentityError::Expired { .. } => {
                     (StatusCode::FORBIDDEN, "identity-expired", "The host's identity has expired")
                 }
-                IdentityError::Unknown(_) => (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled"),
+                IdentityError::Unknown(_) | IdentityError::Removed(_) => {
+                    (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled")
+                }
                 IdentityError::Replaced(_) => (StatusCode::FORBIDDEN, "replaced", "The host has a newer identity"),
                 IdentityError::Disabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
             },
@@ -89,14 +97,17 @@ impl Refusal {
                     "The certificate cannot be built within the CA's own limits",
                 ),
                 IssueError::Record(error) => match error {
-                    RecordError::HostUnknown(_) => (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled"),
+                    RecordError::HostUnknown(_) | RecordError::HostRemoved(_) => {
+                        (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled")
+                    }
                     RecordError::HostDisabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
                     RecordError::TokenUnknown | RecordError::TokenExpired(_) | RecordError::TokenSpent => {
                         (StatusCode::FORBIDDEN, "bad-token", "The token cannot be used")
                     }
-                    RecordError::AlreadyEnrolled(_) => {
-                        (StatusCode::CONFLICT, "already-enrolled", "The host is enrolled already")
+                    RecordError::AlreadyEnrolled(_) | RecordError::KeptOut(..) => {
+                        (StatusCode::CONFLICT, "already-enrolled", "The host is known already")
                     }
+                    RecordError::Closed => CLOSED,
                     RecordError::DeclarationChanged | RecordError::Store(_) => UNAVAILABLE,
                 },
                 IssueError::Random(_) => UNAVAILABLE,
@@ -104,7 +115,13 @@ impl Refusal {
             },
             Self::Name(_) => (StatusCode::BAD_REQUEST, "bad-name", "Not a name"),
             Self::Token(_) => (StatusCode::BAD_REQUEST, "bad-token", "The token cannot be used"),
-            Self::Store(_) => UNAVAILABLE,
+            Self::Store(_) | Self::Host(HostError::Store(_)) | Self::Reopen(ReopenError::Store(_)) => UNAVAILABLE,
+            Self::Reopen(ReopenError::NotClosed) => (StatusCode::CONFLICT, "not-closed", "The CA is open"),
+            Self::Reopen(ReopenError::WrongNumber { .. }) => {
+                (StatusCode::CONFLICT, "wrong-number", "Not the number of enabled hosts")
+            }
+            Self::Host(HostError::Unknown(_)) => (StatusCode::NOT_FOUND, "no-such-host", "The host is not known"),
+            Self::Host(HostError::Removed(_)) => (StatusCode::CONFLICT, "removed", "The host was removed"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "Not a certificate request"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
@@ -132,7 +149,9 @@ impl IntoResponse for Refusal {
         let mut response = (status, Json(problem)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            // It takes a person to reopen a CA.
+            let seconds = if name == "closed" { "300" } else { "5" };
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         response.extensions_mut().insert(refused);
         response

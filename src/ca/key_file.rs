@@ -5,14 +5,18 @@ use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use pkcs8::pkcs5::pbes2;
+use pkcs8::{LineEnding, PrivateKeyInfoRef};
 use ring::signature::Ed25519KeyPair;
 use zeroize::Zeroizing;
 
 use crate::ledger::note::NoteSigner;
-use crate::random::NoRandomness;
+use crate::random::{NoRandomness, Random};
 
 /// A key file is a few hundred bytes.
 const MAX_KEY_FILE: u64 = 16 * 1024;
+/// scrypt's work factor for keys kept elsewhere: OpenSSL opens 2^14 and refuses 2^17.
+const SCRYPT_LOG_N: u8 = 14;
 
 /// Why a key file cannot be used. Never says anything about the key itself.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +49,18 @@ pub enum KeyError {
     /// The key belongs to another certificate.
     #[error("{0} is not the key of the certificate beside it")]
     Mismatch(PathBuf),
+    /// An archive of keys is that of another CA, or not whole.
+    #[error("{0} does not hold the keys of this CA: one is missing, or belongs to none of its certificates")]
+    Foreign(PathBuf),
     /// The system gave no key or no randomness.
     #[error("no key could be made: the system gave no randomness")]
     Generation,
     /// The passphrase cannot be used.
     #[error("the key could not be encrypted; is the passphrase empty?")]
     Encryption,
+    /// The passphrase is another.
+    #[error("{0} cannot be opened with this passphrase")]
+    Passphrase(PathBuf),
 }
 
 impl From<NoRandomness> for KeyError {
@@ -61,19 +71,38 @@ impl From<NoRandomness> for KeyError {
 
 /// DER of the key in a PEM file that only its owner can read.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let unreadable = |_| KeyError::Unreadable { path: path.to_owned(), wanted: "any" };
+    let block = pem::parse(read_text(path)?.as_slice()).map_err(unreadable)?;
+    Ok(Zeroizing::new(block.into_contents()))
+}
+
+/// A key file as it is, if only its owner can read it.
+pub(super) fn read_text(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let file = |source| KeyError::File { path: path.to_owned(), source };
     let metadata = std::fs::metadata(path).map_err(file)?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Mode { path: path.to_owned(), mode });
     }
-    let unreadable = || KeyError::Unreadable { path: path.to_owned(), wanted: "any" };
     if metadata.len() > MAX_KEY_FILE {
-        return Err(unreadable());
+        return Err(KeyError::Unreadable { path: path.to_owned(), wanted: "any" });
     }
-    let text = Zeroizing::new(std::fs::read(path).map_err(file)?);
-    let block = pem::parse(text.as_slice()).map_err(|_| unreadable())?;
-    Ok(Zeroizing::new(block.into_contents()))
+    Ok(Zeroizing::new(std::fs::read(path).map_err(file)?))
+}
+
+/// A PKCS#8 key as PEM, encrypted with `passphrase` (PBES2: scrypt and AES-256-CBC, RFC 7914 and
+/// RFC 8018).
+pub(super) fn encrypt(der: &[u8], passphrase: &str, random: &dyn Random) -> Result<String, KeyError> {
+    let (mut salt, mut iv) = ([0; 16], [0; 16]);
+    random.fill(&mut salt)?;
+    random.fill(&mut iv)?;
+    let scrypt = pkcs8::pkcs5::scrypt::Params::new(SCRYPT_LOG_N, 8, 1).map_err(|_| KeyError::Encryption)?;
+    let parameters =
+        pbes2::Parameters::generate_scrypt_aes256cbc(scrypt, &salt, iv).map_err(|_| KeyError::Encryption)?;
+    let info = PrivateKeyInfoRef::try_from(der).map_err(|_| KeyError::Encryption)?;
+    let encrypted = info.encrypt_with_params(parameters, passphrase).map_err(|_| KeyError::Encryption)?;
+    let text = encrypted.to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF).map_err(|_| KeyError::Encryption)?;
+    Ok(text.to_string())
 }
 
 /// Writes a PKCS#8 key as PEM to a new file of mode 0600, durably.

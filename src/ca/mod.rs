@@ -10,6 +10,7 @@ mod der;
 pub(crate) mod fixture;
 pub mod identity;
 pub mod inspection;
+pub mod key_archive;
 pub mod key_file;
 pub mod lint;
 pub mod pem_file;

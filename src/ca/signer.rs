@@ -3,8 +3,6 @@
 use std::fmt;
 use std::path::Path;
 
-use pkcs8::pkcs5::pbes2;
-use pkcs8::{LineEnding, PrivateKeyInfoRef};
 use rcgen::{PublicKeyData as _, SigningKey as _};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, UnparsedPublicKey};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -23,8 +21,6 @@ use crate::store::Recorded;
 const ECDSA_SHA256: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
 /// DER of the AlgorithmIdentifier ecdsa-with-SHA384 (RFC 5758, section 3.2).
 const ECDSA_SHA384: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
-/// scrypt's work factor for a root key kept elsewhere: OpenSSL opens 2^14 and refuses 2^17.
-const SCRYPT_LOG_N: u8 = 14;
 
 /// Why a recorded certificate was not signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -82,16 +78,7 @@ impl CaKey {
     /// # Errors
     /// [`KeyError::File`], also when the file exists; [`KeyError::Encryption`].
     pub fn store_encrypted(&self, path: &Path, passphrase: &str, random: &dyn Random) -> Result<(), KeyError> {
-        let (mut salt, mut iv) = ([0; 16], [0; 16]);
-        random.fill(&mut salt)?;
-        random.fill(&mut iv)?;
-        let scrypt = pkcs8::pkcs5::scrypt::Params::new(SCRYPT_LOG_N, 8, 1).map_err(|_| KeyError::Encryption)?;
-        let parameters =
-            pbes2::Parameters::generate_scrypt_aes256cbc(scrypt, &salt, iv).map_err(|_| KeyError::Encryption)?;
-        let der = Zeroizing::new(self.pair.serialize_der());
-        let info = PrivateKeyInfoRef::try_from(der.as_slice()).map_err(|_| KeyError::Encryption)?;
-        let encrypted = info.encrypt_with_params(parameters, passphrase).map_err(|_| KeyError::Encryption)?;
-        let text = encrypted.to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF).map_err(|_| KeyError::Encryption)?;
+        let text = key_file::encrypt(&Zeroizing::new(self.pair.serialize_der()), passphrase, random)?;
         key_file::write_text(path, text.as_bytes())
     }
 
@@ -100,10 +87,14 @@ impl CaKey {
     /// # Errors
     /// [`KeyError::File`], [`KeyError::Mode`], [`KeyError::Unreadable`].
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let der = key_file::read(path)?;
+        Self::from_pkcs8(&key_file::read(path)?, path)
+    }
+
+    /// Reads PKCS#8 DER that was in the file at `path`.
+    pub(super) fn from_pkcs8(der: &[u8], path: &Path) -> Result<Self, KeyError> {
         for kind in [KeyKind::EcdsaP256, KeyKind::EcdsaP384] {
             let Ok(algorithm) = signature_algorithm(kind) else { continue };
-            let pkcs8 = PrivatePkcs8KeyDer::from(der.as_slice());
+            let pkcs8 = PrivatePkcs8KeyDer::from(der);
             if let Ok(pair) = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, algorithm) {
                 return Ok(Self { pair, kind });
             }

@@ -1,8 +1,10 @@
 //! What the command line looks like. Parsing and printing only; `run` does the work.
 
 pub mod audit;
+pub mod backup;
 pub mod check;
 pub mod host;
+pub mod hosts;
 pub mod init;
 pub mod inspect;
 pub mod table;
@@ -49,8 +51,19 @@ pub enum Command {
     Serve(Serve),
     /// Make a one-time token with which HOST can enrol
     Token(Token),
+    /// List, show, disable, enable and remove hosts
+    Host(hosts::Hosts),
     /// List, explain, verify and export everything that the CA ever did
     Audit(Audit),
+    /// Copy the ledger to a new file, while the daemon runs or not, and verify the copy
+    #[command(after_help = "Exit codes: 0 the backup is whole and verified, 1 there is none.")]
+    Backup(backup::Backup),
+    /// Make a CA of a backup; it stays closed until `psfca reopen`
+    #[command(after_help = "Exit codes: 0 restored, 1 nothing was.")]
+    Restore(backup::Restore),
+    /// Serve the hosts of a restored CA again, once they have been looked at
+    #[command(after_help = "Exit codes: 0 open, 1 still closed, or never was.")]
+    Reopen(backup::Reopen),
     /// Show what is in a PEM file and what is wrong with it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is broken or expired.")]
     Inspect(Inspect),

@@ -8,7 +8,9 @@ use super::{CertificateRecord, Entry, Event};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
+use crate::host::{HostAction, HostChange, Remark};
 use crate::name::HostName;
+use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 use crate::wire::EventKind;
 
@@ -34,6 +36,10 @@ pub(super) struct FlatEntry {
     expires: Option<Timestamp>,
     replace: Option<bool>,
     operator_uid: Option<u32>,
+    remark: Option<Remark>,
+    size: Option<u64>,
+    root: Option<Digest>,
+    hosts: Option<u64>,
 }
 
 /// A field that the event must have.
@@ -43,10 +49,19 @@ macro_rules! required {
     };
 }
 
+impl FlatEntry {
+    fn host_changed(self, action: HostAction) -> Result<Event, &'static str> {
+        let change =
+            HostChange { host: required!(self.host), operator_uid: required!(self.operator_uid), remark: self.remark };
+        Ok(Event::host_changed(action, change))
+    }
+}
+
 impl TryFrom<FlatEntry> for Entry {
     type Error = &'static str;
 
     fn try_from(flat: FlatEntry) -> Result<Self, Self::Error> {
+        let (v, time) = (flat.v, flat.time);
         let event = match flat.event {
             EventKind::Certificate => Event::Certificate(CertificateRecord {
                 kind: required!(flat.kind),
@@ -75,7 +90,20 @@ impl TryFrom<FlatEntry> for Entry {
                 token: required!(flat.token),
                 key_sha256: required!(flat.key_sha256),
             },
+            EventKind::HostDisabled => flat.host_changed(HostAction::Disable)?,
+            EventKind::HostEnabled => flat.host_changed(HostAction::Enable)?,
+            EventKind::HostRemoved => flat.host_changed(HostAction::Remove)?,
+            EventKind::Restored => Event::Restored(Restoration {
+                size: required!(flat.size),
+                root: required!(flat.root),
+                operator_uid: required!(flat.operator_uid),
+                remark: flat.remark,
+            }),
+            EventKind::Reopened => Event::Reopened(Confirmation {
+                hosts: required!(flat.hosts),
+                operator_uid: required!(flat.operator_uid),
+            }),
         };
-        Ok(Self { v: flat.v, time: flat.time, event })
+        Ok(Self { v, time, event })
     }
 }

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
+use crate::host::{HostAction, HostChange};
 use crate::name::HostName;
+use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 use crate::wire::EventKind;
 
@@ -58,9 +60,29 @@ pub enum Event {
         /// SHA-256 of the public key that spent it.
         key_sha256: Digest,
     },
+    /// An operator disabled a host.
+    HostDisabled(HostChange),
+    /// An operator enabled a host.
+    HostEnabled(HostChange),
+    /// An operator removed a host.
+    HostRemoved(HostChange),
+    /// The ledger was restored from a backup: every token is void, and the CA is closed.
+    Restored(Restoration),
+    /// An operator has confirmed the hosts: the CA is open.
+    Reopened(Confirmation),
 }
 
 impl Event {
+    /// An operator did this to a host.
+    #[must_use]
+    pub const fn host_changed(action: HostAction, change: HostChange) -> Self {
+        match action {
+            HostAction::Disable => Self::HostDisabled(change),
+            HostAction::Enable => Self::HostEnabled(change),
+            HostAction::Remove => Self::HostRemoved(change),
+        }
+    }
+
     /// What it is about.
     #[must_use]
     pub const fn kind(&self) -> EventKind {
@@ -69,6 +91,11 @@ impl Event {
             Self::Declaration { .. } => EventKind::Declaration,
             Self::TokenMade { .. } => EventKind::TokenMade,
             Self::HostEnrolled { .. } => EventKind::HostEnrolled,
+            Self::HostDisabled(_) => EventKind::HostDisabled,
+            Self::HostEnabled(_) => EventKind::HostEnabled,
+            Self::HostRemoved(_) => EventKind::HostRemoved,
+            Self::Restored(_) => EventKind::Restored,
+            Self::Reopened(_) => EventKind::Reopened,
         }
     }
 
@@ -77,8 +104,9 @@ impl Event {
     pub const fn host(&self) -> Option<&HostName> {
         match self {
             Self::Certificate(record) => record.host.as_ref(),
-            Self::Declaration { .. } => None,
+            Self::Declaration { .. } | Self::Restored(_) | Self::Reopened(_) => None,
             Self::TokenMade { host, .. } | Self::HostEnrolled { host, .. } => Some(host),
+            Self::HostDisabled(change) | Self::HostEnabled(change) | Self::HostRemoved(change) => Some(&change.host),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::config::CaConfig;
 use crate::declaration::{Declaration, Rules};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile};
 use crate::expiry::ca_health;
+use crate::host::HostState;
 use crate::name::HostName;
 use crate::policy;
 use crate::wire::{Health, HostSummary};
@@ -82,7 +83,8 @@ fn ask_ca(config: &CaConfig) -> Known {
             let mut client = Client::connect_unix(&config.admin_socket).await?;
             let hosts: Vec<HostSummary> = client.get_json("/v1/hosts").await?;
             let health: Health = client.get_json("/healthz").await?;
-            let hosts = hosts.into_iter().map(|summary| summary.host).collect();
+            let hosts = hosts.into_iter().filter(|summary| summary.state != HostState::Removed);
+            let hosts = hosts.map(|summary| summary.host).collect();
             anyhow::Ok(Known { hosts: Some(hosts), ca: health.ca, unasked: None })
         })
     });

@@ -19,14 +19,14 @@ pub(super) fn run(args: &cli::Init) -> anyhow::Result<ExitCode> {
     let passphrase = match (&args.root_key, &args.passphrase_file) {
         (None, _) => None,
         (Some(_), Some(file)) => Some(read_passphrase(file)?),
-        (Some(_), None) => Some(ask_passphrase()?),
+        (Some(_), None) => Some(choose_passphrase("the root's key")?),
     };
     let root_key = match (&args.root_key, &passphrase) {
         (Some(path), Some(passphrase)) => RootKeyPlace::Elsewhere { path, passphrase },
         _ => RootKeyPlace::InState,
     };
     make_private_directory(&config.state_dir)?;
-    check_owner(&config.state_dir)?;
+    check_owner(&config.state_dir, "init")?;
     let founding = Founding {
         name: config.name.as_str(),
         subject: &config.subject,
@@ -55,7 +55,7 @@ pub(super) fn write_trust_bundle(config: &CaConfig, text: &str) -> anyhow::Resul
     durable::replace(path, text.as_bytes(), 0o644).with_context(failed)
 }
 
-fn make_private_directory(path: &Path) -> anyhow::Result<()> {
+pub(super) fn make_private_directory(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -65,25 +65,26 @@ fn make_private_directory(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The daemon runs as the owner of its state directory, and could not read keys that someone else made there.
-fn check_owner(state: &Path) -> anyhow::Result<()> {
+pub(super) fn check_owner(state: &Path, command: &str) -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = std::fs::metadata(state).with_context(|| format!("{} cannot be read", state.display()))?;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         let owner = accounts::user_name(metadata.uid());
-        bail!("{} belongs to {owner}, who runs the daemon: sudo -u {owner} psfca init", state.display());
+        bail!("{} belongs to {owner}, who runs the daemon: sudo -u {owner} psfca {command}", state.display());
     }
     Ok(())
 }
 
 /// The first line of a file; its line break is not part of the passphrase.
-fn read_passphrase(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+pub(super) fn read_passphrase(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("the passphrase in {}", path.display()))?;
     let text = Zeroizing::new(text);
     check_passphrase(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
-fn ask_passphrase() -> anyhow::Result<Zeroizing<String>> {
-    let first = rpassword::prompt_password("Passphrase for the root's key: ");
+/// Asks twice for a new passphrase that protects `what`.
+pub(super) fn choose_passphrase(what: &str) -> anyhow::Result<Zeroizing<String>> {
+    let first = rpassword::prompt_password(format!("Passphrase for {what}: "));
     let first = first.context("no terminal to ask for the passphrase; --passphrase-file FILE needs none")?;
     let first = Zeroizing::new(first);
     let again = Zeroizing::new(rpassword::prompt_password("The same again: ")?);
@@ -95,7 +96,7 @@ fn ask_passphrase() -> anyhow::Result<Zeroizing<String>> {
 
 fn check_passphrase(passphrase: Zeroizing<String>) -> anyhow::Result<Zeroizing<String>> {
     if passphrase.chars().count() < 12 {
-        bail!("the passphrase has fewer than 12 characters; it is all that protects the root's key, so take more");
+        bail!("the passphrase has fewer than 12 characters; it is all that protects what it encrypts, so take more");
     }
     Ok(passphrase)
 }

@@ -1,12 +1,14 @@
 //! The wiring: one file per subcommand puts the real clock, files and sockets together.
 
 mod audit;
+mod backup;
 mod check;
 mod ciphers;
 mod declaration_files;
 mod demo;
 mod enroll;
 mod host;
+mod hosts;
 mod init;
 mod inspect;
 mod issue;
@@ -35,6 +37,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Token(args) => token::run(args),
+        Command::Host(args) => hosts::run(args),
+        Command::Backup(args) => backup::back_up_ledger(args),
+        Command::Restore(args) => backup::restore_ledger(args),
+        Command::Reopen(args) => backup::reopen(args),
         Command::Audit(args) => audit::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Enroll(args) => enroll::run(args),

@@ -99,6 +99,9 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         tokio::spawn(upkeep(Arc::clone(&ca), config.clone(), tls, renew_after)),
         tokio::spawn(watchdog(Arc::clone(&store))),
     ];
+    if let Some(closed) = store.closed() {
+        tracing::warn!(since = %closed.since, "the ledger was restored from a backup; nothing is issued to hosts until psfca reopen");
+    }
     tracing::info!(address = %listening, admin = %config.admin_socket.display(), "serving");
     sd_notify::notify(&[NotifyState::Ready])?;
 

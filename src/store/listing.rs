@@ -58,7 +58,7 @@ impl Store {
     }
 }
 
-fn page(
+pub(super) fn page(
     connection: &Connection,
     query: &AuditQuery,
     now: Timestamp,

@@ -6,9 +6,12 @@
 //! change between the check and the append. After any error the connection is thrown away and the
 //! file is read again: what a failed fsync left behind is never guessed.
 
+mod backup;
 mod copy;
+mod hosts;
 mod listing;
 mod read;
+mod restoration;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -27,11 +30,15 @@ use tokio::sync::oneshot;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::CertificateKind;
+use crate::host::HostState;
 use crate::ledger::EntryError;
 use crate::name::HostName;
 
+pub use backup::{note_of, write_backup};
 pub use copy::{Cell, Copied, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets};
+pub use hosts::{HostError, NewHostState};
 pub use listing::{StoredBody, StoredEntry};
+pub use restoration::{Closed, NewConfirmation, NewRestoration, ReopenError};
 pub use tiles::Head;
 pub use verbs::{Condition, Draft, NewDeclaration, NewToken};
 
@@ -92,11 +99,14 @@ pub enum RecordError {
     /// The host was disabled, perhaps since the request was judged.
     #[error("{0} is disabled")]
     HostDisabled(HostName),
+    /// The host was removed, perhaps since the request was judged.
+    #[error("{0} was removed")]
+    HostRemoved(HostName),
     /// Another declaration came in force since the request was judged: judge again.
     #[error("the declaration changed while the request was handled")]
     DeclarationChanged,
     /// No such token.
-    #[error("the token is unknown; it was made by another CA, or never")]
+    #[error("the token is unknown: another CA made it, nobody did, or it was voided since")]
     TokenUnknown,
     /// Past its hour.
     #[error("the token expired at {0}")]
@@ -107,18 +117,29 @@ pub enum RecordError {
     /// The host has an identity and the token may not replace it.
     #[error("{0} is enrolled already; an operator can make a replacing token: psfca token {0} --replace")]
     AlreadyEnrolled(HostName),
+    /// The host was disabled or removed, and the token may not let it come back.
+    #[error("{0} is {1}; an operator can make a token that lets it come back: psfca token {0} --replace")]
+    KeptOut(HostName, HostState),
+    /// The ledger was restored from a backup, and nobody has confirmed the hosts yet.
+    #[error(
+        "the CA was restored from a backup and is closed until an operator has confirmed its hosts: psfca reopen; \
+         what hosts have stays valid meanwhile"
+    )]
+    Closed,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// An enrolled host.
+/// A host that was enrolled once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// Its name.
     pub name: HostName,
     /// Whether it is served.
-    pub enabled: bool,
+    pub state: HostState,
+    /// Since when it is in that state.
+    pub since: Timestamp,
     /// When it was last enrolled.
     pub enrolled: Timestamp,
 }
@@ -188,6 +209,7 @@ pub struct StoredDeclaration {
 /// What is kept in memory because every request asks for it; always what is committed.
 #[derive(Debug)]
 struct Projection {
+    closed: Option<Closed>,
     hosts: HashMap<HostName, Host>,
     head: Head,
 }
@@ -283,19 +305,25 @@ impl Store {
         }
     }
 
-    /// An enrolled host, by what is committed now.
+    /// A host that was enrolled once, by what is committed now.
     #[must_use]
     pub fn host(&self, name: &HostName) -> Option<Host> {
         self.projection.read().unwrap_or_else(PoisonError::into_inner).hosts.get(name).cloned()
     }
 
-    /// Every enrolled host, by name.
+    /// Every host that was enrolled once, by name.
     #[must_use]
     pub fn hosts(&self) -> Vec<Host> {
         let projection = self.projection.read().unwrap_or_else(PoisonError::into_inner);
         let mut hosts: Vec<Host> = projection.hosts.values().cloned().collect();
         hosts.sort_by(|a, b| a.name.cmp(&b.name));
         hosts
+    }
+
+    /// Since when nothing is recorded for hosts, by what is committed now; none when the CA is open.
+    #[must_use]
+    pub fn closed(&self) -> Option<Closed> {
+        self.projection.read().unwrap_or_else(PoisonError::into_inner).closed.clone()
     }
 
     /// The ledger's head: what is committed now.

@@ -9,6 +9,7 @@ use super::tiles::StoredNodes;
 use super::{Host, RecordError, Store, StoreError, StoredDeclaration, lock};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::host::HostState;
 use crate::ledger::tile::TilePath;
 use crate::ledger::tree::consistency_proof;
 use crate::name::HostName;
@@ -102,9 +103,14 @@ impl Store {
     }
 }
 
-/// The enrolled hosts.
+/// A state of a host that this version does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no state of a host")]
+struct UnknownState(String);
+
+/// The hosts that were enrolled once.
 pub(super) fn hosts(connection: &Connection) -> Result<HashMap<HostName, Host>, StoreError> {
-    let mut statement = connection.prepare("SELECT name, enabled, enrolled FROM host")?;
+    let mut statement = connection.prepare("SELECT name, state, since, enrolled FROM host")?;
     let rows = statement.query_map([], host_row)?;
     Ok(rows.map(|row| row.map(|host| (host.name.clone(), host))).collect::<Result<_, _>>()?)
 }
@@ -116,7 +122,7 @@ pub(super) fn size(connection: &Connection) -> Result<u64, StoreError> {
 
 pub(super) fn host(connection: &Connection, name: &HostName) -> Result<Option<Host>, StoreError> {
     Ok(connection
-        .prepare_cached("SELECT name, enabled, enrolled FROM host WHERE name = ?1")?
+        .prepare_cached("SELECT name, state, since, enrolled FROM host WHERE name = ?1")?
         .query_row([name.as_str()], host_row)
         .optional()?)
 }
@@ -156,7 +162,13 @@ fn declaration(connection: &Connection, sha256: Digest) -> Result<Option<StoredD
 }
 
 fn host_row(row: &Row<'_>) -> rusqlite::Result<Host> {
-    Ok(Host { name: host_name(row, 0)?, enabled: row.get(1)?, enrolled: Timestamp::from_unix(row.get(2)?) })
+    let state: String = row.get(1)?;
+    Ok(Host {
+        name: host_name(row, 0)?,
+        state: HostState::parse(&state).ok_or_else(|| conversion(1, Type::Text, UnknownState(state)))?,
+        since: Timestamp::from_unix(row.get(2)?),
+        enrolled: Timestamp::from_unix(row.get(3)?),
+    })
 }
 
 fn host_name(row: &Row<'_>, column: usize) -> rusqlite::Result<HostName> {

@@ -66,9 +66,12 @@ CREATE TABLE event (
 CREATE INDEX event_by_kind ON event (event);
 CREATE INDEX event_by_host ON event (host) WHERE host IS NOT NULL;
 
+-- A host that was removed keeps its row: only an operator lets it come back. Since when it is in that
+-- state, and when it was last enrolled.
 CREATE TABLE host (
     name     TEXT NOT NULL PRIMARY KEY,
-    enabled  INTEGER NOT NULL,
+    state    TEXT NOT NULL,
+    since    INTEGER NOT NULL,
     enrolled INTEGER NOT NULL
 ) STRICT;
 
@@ -79,6 +82,7 @@ CREATE TABLE token (
     replaces INTEGER NOT NULL,
     spent_by BLOB
 ) STRICT;
+CREATE INDEX token_by_host ON token (host);
 
 -- Every declaration that ever was in force, whole, so that neither a restart nor an audit depends on
 -- the files. `idx` is the entry that put it in force last; the one with the highest is in force.
@@ -87,6 +91,11 @@ CREATE TABLE declaration (
     idx    INTEGER NOT NULL UNIQUE REFERENCES entry (idx),
     since  INTEGER NOT NULL,
     files  TEXT NOT NULL
+) STRICT;
+
+-- In a backup its one row is the signed checkpoint of all its entries; a ledger in use has none.
+CREATE TABLE backup (
+    note TEXT NOT NULL
 ) STRICT;
 ";
 

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::grant::Rule;
+use crate::host::{HostAction, HostChange};
 use crate::ledger::{CertificateRecord, Entry, Event, leaf_hash};
 use crate::serial::Serial;
 use crate::wire::AuditQuery;
@@ -122,6 +123,8 @@ async fn listed(store: &Store, query: AuditQuery) -> Vec<u64> {
 }
 
 mod files;
+mod hosts;
 mod listing;
 mod refusals;
+mod restoration;
 mod tokens;

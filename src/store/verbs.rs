@@ -8,9 +8,10 @@ use tokio::sync::oneshot::Sender;
 
 use super::tiles::{Edge, Head, StoredNodes};
 use super::{Host, Projection, RecordError, Recorded, StoreError};
-use super::{listing, read};
+use super::{hosts, listing, read, restoration};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::host::HostState;
 use crate::ledger::tree::inclusion_proof;
 use crate::ledger::{CertificateRecord, EncodedEntry, Entry, EntryError, Event};
 use crate::name::{HostName, RoleName};
@@ -48,7 +49,7 @@ fn append(
 }
 
 /// Appends an entry that is not a certificate's, and what the listing needs of it.
-fn append_event(
+pub(super) fn append_event(
     transaction: &Transaction<'_>,
     edge: &mut Edge,
     at: Timestamp,
@@ -65,7 +66,7 @@ fn append_event(
 /// What must hold at the moment a certificate is recorded.
 #[derive(Debug, Clone)]
 pub enum Condition {
-    /// Nothing: the CA's own certificates.
+    /// Nothing: the CA's own certificates. All others need a CA that is open.
     Always,
     /// The host is enabled, and the declaration that was judged is still in force.
     Service {
@@ -127,11 +128,14 @@ impl Record {
 
     /// Checks the condition and writes what goes with it.
     fn admit(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), RecordError> {
+        if !matches!(self.draft.condition, Condition::Always) {
+            restoration::require_open(transaction)?;
+        }
         match &self.draft.condition {
             Condition::Always => Ok(()),
-            Condition::Enabled { host } => require_enabled(transaction, host),
+            Condition::Enabled { host } => hosts::require_enabled(transaction, host),
             Condition::Service { host, declaration } => {
-                require_enabled(transaction, host)?;
+                hosts::require_enabled(transaction, host)?;
                 match read::declaration_in_force(transaction)? {
                     Some(in_force) if in_force == *declaration => Ok(()),
                     _ => Err(RecordError::DeclarationChanged),
@@ -152,35 +156,29 @@ impl Record {
             return Err(RecordError::TokenUnknown);
         }
         if row.spent_by.is_none() {
-            if !row.replaces && read::host(transaction, &row.host)?.is_some() {
-                return Err(RecordError::AlreadyEnrolled(row.host));
+            if !row.replaces {
+                hosts::require_unknown(transaction, &row.host)?;
             }
             let event = Event::HostEnrolled { host: row.host.clone(), token, key_sha256: key };
             append_event(transaction, edge, at, event)?;
-            let host = Host { name: row.host, enabled: true, enrolled: at };
-            spend(transaction, token, key, &host).map_err(StoreError::from)?;
+            let host = Host { name: row.host, state: HostState::Enabled, since: at, enrolled: at };
+            spend(transaction, token, key, &host)?;
             self.enrolled = Some(host);
         }
         Ok(())
     }
 }
 
-fn spend(transaction: &Transaction<'_>, token: Digest, key: Digest, host: &Host) -> rusqlite::Result<()> {
+/// Enrols the host. A token that it spent before is good for nothing from now on, or its key could
+/// still come for an answer that was lost, and be the host again.
+fn spend(transaction: &Transaction<'_>, token: Digest, key: Digest, host: &Host) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("DELETE FROM token WHERE host = ?1 AND spent_by IS NOT NULL")?
+        .execute([host.name.as_str()])?;
     transaction
         .prepare_cached("UPDATE token SET spent_by = ?2 WHERE hash = ?1")?
         .execute(params![token.as_bytes(), key.as_bytes()])?;
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO host (name, enabled, enrolled) VALUES (?1, ?2, ?3)")?
-        .execute(params![host.name.as_str(), host.enabled, host.enrolled.unix()])?;
-    Ok(())
-}
-
-fn require_enabled(transaction: &Transaction<'_>, host: &HostName) -> Result<(), RecordError> {
-    match read::host(transaction, host)? {
-        None => Err(RecordError::HostUnknown(host.clone())),
-        Some(found) if !found.enabled => Err(RecordError::HostDisabled(host.clone())),
-        Some(_) => Ok(()),
-    }
+    hosts::write(transaction, host)
 }
 
 impl Verb for Record {
@@ -260,6 +258,13 @@ pub struct NewToken {
     pub operator_uid: u32,
 }
 
+impl NewToken {
+    fn admit(&self, transaction: &Transaction<'_>) -> Result<(), RecordError> {
+        restoration::require_open(transaction)?;
+        if self.replaces { Ok(()) } else { hosts::require_unknown(transaction, &self.host) }
+    }
+}
+
 /// [`super::Store::make_token`].
 pub(super) struct MakeToken {
     token: NewToken,
@@ -276,9 +281,13 @@ impl MakeToken {
 impl Verb for MakeToken {
     fn apply(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), StoreError> {
         let token = &self.token;
-        if !token.replaces && read::host(transaction, &token.host)?.is_some() {
-            self.outcome = Err(RecordError::AlreadyEnrolled(token.host.clone()));
-            return Ok(());
+        match token.admit(transaction) {
+            Ok(()) => {}
+            Err(RecordError::Store(error)) => return Err(error),
+            Err(refusal) => {
+                self.outcome = Err(refusal);
+                return Ok(());
+            }
         }
         let event = Event::TokenMade {
             token: token.hash,

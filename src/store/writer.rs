@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::tiles::{Edge, Head, StoredNodes};
 use super::verbs::Verb;
-use super::{Projection, StoreError, read, schema};
+use super::{Projection, StoreError, read, restoration, schema};
 
 /// Most verbs in one commit.
 const BATCH: usize = 256;
@@ -148,6 +148,10 @@ impl Opened {
     }
 
     pub(super) fn projection(&self) -> Result<Projection, StoreError> {
-        Ok(Projection { hosts: read::hosts(&self.connection)?, head: self.edge.head(&self.connection)? })
+        Ok(Projection {
+            closed: restoration::closed(&self.connection)?,
+            hosts: read::hosts(&self.connection)?,
+            head: self.edge.head(&self.connection)?,
+        })
     }
 }

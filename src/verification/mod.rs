@@ -4,10 +4,12 @@
 //! What cannot be found, because no entry says it: that a signature was dropped (its certificate
 //! then counts as unreleased, as after a crash), or replaced by another one of the same key.
 
+mod backup;
 mod pass;
 mod signatures;
 mod tables;
 
+use crate::ca::authorities::CaCertificates;
 use crate::digest::Digest;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::store::{Copied, LedgerCopy, StoreError};
@@ -65,12 +67,26 @@ pub fn verify(
     found: &mut dyn FnMut(Finding),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Summary, StoreError> {
+    Ok(examine(copy, wanted, found, progress)?.0)
+}
+
+/// As [`verify`]; returns besides the newest CA certificate of each kind, where signatures were
+/// verified and there is one of each.
+///
+/// # Errors
+/// As [`verify`].
+pub fn examine(
+    copy: &LedgerCopy,
+    wanted: Wanted<'_>,
+    found: &mut dyn FnMut(Finding),
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Summary, Option<CaCertificates>), StoreError> {
     let mut differences = 0;
     let mut tell = |finding| {
         differences += 1;
         found(finding);
     };
-    let mut summary = std::thread::scope(|scope| {
+    let (mut summary, certificates) = std::thread::scope(|scope| {
         // Beside the pass, with a connection of its own.
         let path = copy.path().to_owned();
         let structure = scope.spawn(move || LedgerCopy::open(&path)?.faults());
@@ -85,20 +101,20 @@ pub fn verify(
             }
             Copied::Stray(table, index) => pass.stray(table, index),
         });
-        let summary = pass.end(outcome);
+        let outcome = pass.end(outcome);
         match structure.join() {
             Ok(Ok(faults)) => faults.into_iter().for_each(|what| tell(Finding { index: None, what })),
             Ok(Err(error)) => tell(unreadable(None, &error)),
             Err(panic) => std::panic::resume_unwind(panic),
         }
-        summary
+        outcome
     });
     if copy.was_disturbed() {
         let what = "a daemon opened the ledger while it was read; verify it again".to_owned();
         tell(Finding { index: None, what });
     }
     summary.differences = differences;
-    Ok(summary)
+    Ok((summary, certificates))
 }
 
 /// A part of the file that could not be read.

@@ -2,7 +2,8 @@
 
 use super::signatures::{Issuers, Workers};
 use super::tables::Tables;
-use super::{Finding, Summary, unreadable};
+use super::{Finding, Summary, backup, unreadable};
+use crate::ca::authorities::CaCertificates;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::CertificateKind;
@@ -201,8 +202,8 @@ impl<'p, 's> Pass<'p, 's> {
     }
 
     /// The entries are over, or cannot be read further: everything that only the end shows.
-    pub(super) fn end(self, outcome: Result<(), StoreError>) -> Summary {
-        let Self { copy, against, tell, frontier, next, tables, workers, certificates, unreleased, .. } = self;
+    pub(super) fn end(self, outcome: Result<(), StoreError>) -> (Summary, Option<CaCertificates>) {
+        let Self { copy, against, tell, frontier, next, tables, issuers, workers, certificates, unreleased } = self;
         if let Err(error) = outcome {
             tell(unreadable(Some(next), &error));
         }
@@ -227,7 +228,10 @@ impl<'p, 's> Pass<'p, 's> {
             find(Some(index), "the stored signature is not by a CA of this ledger".to_owned());
         }
         tables.compare(copy, size / TILE_WIDTH, &mut find);
-        Summary { entries: size, root: frontier.root(), certificates, unreleased, signatures, differences: 0 }
+        let root = frontier.root();
+        backup::compare(copy, size, root, &mut find);
+        let summary = Summary { entries: size, root, certificates, unreleased, signatures, differences: 0 };
+        (summary, issuers.newest())
     }
 }
 

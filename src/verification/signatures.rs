@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 
+use crate::ca::authorities::CaCertificates;
 use crate::ca::certificate::CaCertificate;
 use crate::ca::signer::assemble;
 use crate::grant::CertificateKind;
@@ -22,6 +23,16 @@ pub(super) struct Issuers {
 }
 
 impl Issuers {
+    /// The newest of each kind.
+    pub(super) fn newest(&self) -> Option<CaCertificates> {
+        let newest = |list: &[CaCertificate]| list.first().cloned();
+        Some(CaCertificates {
+            root: newest(&self.root)?,
+            issuing: newest(&self.issuing)?,
+            identity: newest(&self.identity)?,
+        })
+    }
+
     /// Adds a CA certificate, if its signature is right.
     pub(super) fn add(&mut self, kind: CertificateKind, tbs: &[u8], signature: &[u8]) -> Result<(), String> {
         let unfit = |error| format!("the CA certificate that the entry stands for is none: {error}");

@@ -1,12 +1,14 @@
 //! The small tables, made again from the events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::Timestamp;
 use crate::declaration;
-use crate::digest::hex;
+use crate::digest::{Digest, hex};
+use crate::host::{HostAction, HostChange, HostState};
 use crate::ledger::Event;
 use crate::ledger::tree::{TILE_HEIGHT, TILE_WIDTH};
+use crate::name::HostName;
 use crate::store::{Cell, LedgerCopy, StoreError};
 
 /// A table by its first column: the entry that a row comes from, and the other columns.
@@ -20,9 +22,17 @@ type Print<'p> = &'p dyn Fn(&[u8]) -> String;
 pub(super) struct Tables {
     hosts: Rows,
     tokens: Rows,
+    /// Which of them are whose.
+    tokens_of: HashMap<HostName, Vec<Vec<u8>>>,
     declarations: Rows,
     /// Earliest and latest time of each tile.
     times: Vec<(i64, i64)>,
+}
+
+/// The columns of `host` after its name.
+mod host {
+    pub(super) const STATE: usize = 0;
+    pub(super) const SINCE: usize = 1;
 }
 
 /// The columns of `token` after its hash.
@@ -58,23 +68,78 @@ impl Tables {
                     Cell::Number(replace.into()),
                     Cell::Nothing,
                 ];
+                self.tokens_of.entry(host).or_default().push(token.as_bytes().to_vec());
                 if self.tokens.insert(token.as_bytes().to_vec(), (index, row)).is_some() {
                     return Err(format!("the token {token} was made before"));
                 }
             }
-            Event::HostEnrolled { host, token, key_sha256 } => {
-                let row = vec![Cell::Number(1), Cell::Number(time.unix())];
-                self.hosts.insert(host.as_str().as_bytes().to_vec(), (index, row));
-                let Some((_, made)) = self.tokens.get_mut(token.as_bytes().as_slice()) else {
-                    return Err(format!("{host} enrolled with the token {token}, which was never made"));
-                };
-                let usable = made[token::HOST] == text(host.as_str()) && made[token::SPENT_BY] == Cell::Nothing;
-                made[token::SPENT_BY] = Cell::Octets(key_sha256.as_bytes().to_vec());
-                if !usable {
+            Event::HostEnrolled { host, token, key_sha256 } => self.enroll(index, time, host, token, key_sha256)?,
+            Event::HostDisabled(change) => self.change(index, time, HostAction::Disable, &change)?,
+            Event::HostEnabled(change) => self.change(index, time, HostAction::Enable, &change)?,
+            Event::HostRemoved(change) => self.change(index, time, HostAction::Remove, &change)?,
+            // Whether the CA is closed has no table: it follows from the rows of `event`.
+            Event::Restored(_) => {
+                self.tokens.clear();
+                self.tokens_of.clear();
+            }
+            Event::Reopened(confirmation) => {
+                let enabled = text(HostState::Enabled.as_str());
+                let hosts = self.hosts.values().filter(|(_, cells)| cells[host::STATE] == enabled).count() as u64;
+                if hosts != confirmation.hosts {
                     return Err(format!(
-                        "{host} enrolled with the token {token}, which was spent or is another host's"
+                        "{} was confirmed as the number of enabled hosts, and it was {hosts}",
+                        confirmation.hosts
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn enroll(
+        &mut self,
+        index: u64,
+        time: Timestamp,
+        host: HostName,
+        token: Digest,
+        key_sha256: Digest,
+    ) -> Result<(), String> {
+        let (enabled, time) = (text(HostState::Enabled.as_str()), Cell::Number(time.unix()));
+        self.hosts.insert(host.as_str().as_bytes().to_vec(), (index, vec![enabled, time.clone(), time]));
+        // What the host spent before is void.
+        let (tokens, of_host) = (&mut self.tokens, self.tokens_of.entry(host.clone()).or_default());
+        of_host.retain(|hash| {
+            let spent = tokens.get(hash).is_some_and(|(_, row)| row[token::SPENT_BY] != Cell::Nothing);
+            let void = spent && *hash != token.as_bytes();
+            if void {
+                tokens.remove(hash);
+            }
+            !void
+        });
+        let Some((_, made)) = self.tokens.get_mut(token.as_bytes().as_slice()) else {
+            return Err(format!("{host} enrolled with the token {token}, which was never made, or was void"));
+        };
+        let usable = made[token::HOST] == text(host.as_str()) && made[token::SPENT_BY] == Cell::Nothing;
+        made[token::SPENT_BY] = Cell::Octets(key_sha256.as_bytes().to_vec());
+        if !usable {
+            return Err(format!("{host} enrolled with the token {token}, which was spent or is another host's"));
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, index: u64, time: Timestamp, action: HostAction, change: &HostChange) -> Result<(), String> {
+        let name = &change.host;
+        let row = self.hosts.get_mut(name.as_str().as_bytes());
+        let Some((from, cells)) = row else { return Err(format!("{name} was changed and never enrolled")) };
+        let was = [HostState::Enabled, HostState::Disabled, HostState::Removed];
+        let was = was.into_iter().find(|state| cells[host::STATE] == text(state.as_str()));
+        let state = was.and_then(|was| was.after(action).filter(|state| *state != was));
+        let Some(state) = state else { return Err(format!("{name} could not be changed: {}", action.as_str())) };
+        *from = index;
+        (cells[host::STATE], cells[host::SINCE]) = (text(state.as_str()), Cell::Number(time.unix()));
+        if action != HostAction::Enable {
+            for hash in self.tokens_of.remove(name).unwrap_or_default() {
+                self.tokens.remove(&hash);
             }
         }
         Ok(())
@@ -88,7 +153,7 @@ impl Tables {
         });
         let plain = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         let tables: [(&str, &'static str, Rows, Print<'_>); 4] = [
-            ("host", "SELECT name, enabled, enrolled FROM host", self.hosts, &plain),
+            ("host", "SELECT name, state, since, enrolled FROM host", self.hosts, &plain),
             ("token", "SELECT hash, host, expires, replaces, spent_by FROM token", self.tokens, &hex),
             ("declaration", "SELECT sha256, idx, since FROM declaration", self.declarations, &hex),
             ("tile_time", "SELECT idx, earliest, latest FROM tile_time", times.collect(), &hex),

@@ -14,6 +14,7 @@ use psfca::declaration::{Declaration, Rules};
 use psfca::diagnostic::SourceFile;
 use psfca::digest::Digest;
 use psfca::grant::{CertificateKind, Rule};
+use psfca::host::{HostAction, HostChange, Remark};
 use psfca::in_force::{DeclarationSlot, InForce};
 use psfca::init::{Founding, RootKeyPlace, found, ledger_path};
 use psfca::issue::{CertificateAuthority, KeySource};
@@ -22,7 +23,7 @@ use psfca::name::{DnsName, HostName};
 use psfca::profile::{KeyKind, Lifetime, SubjectFields};
 use psfca::random::SystemRandom;
 use psfca::serial::Serial;
-use psfca::store::{Condition, Draft, NewDeclaration, Store};
+use psfca::store::{Condition, Draft, NewDeclaration, NewHostState, Store};
 
 use super::{ROLES_YAML, TLS_YAML};
 
@@ -110,6 +111,13 @@ impl Books {
         let (secret, _) = self.ca.make_token(&host, false, 0).await.unwrap();
         let (issued, _) = self.ca.enroll(&secret, &self.request).await.unwrap();
         HostIdentity { host, issued: self.clock.now(), not_after: issued.not_after, serial: issued.serial }
+    }
+
+    /// Does what an operator does to a host.
+    pub async fn change(&self, host: &str, action: HostAction) {
+        let remark = Some(Remark::parse("because").unwrap());
+        let change = HostChange { host: HostName::parse(host).unwrap(), operator_uid: 0, remark };
+        self.ca.store.change_host(NewHostState { at: self.clock.now(), action, change }).await.unwrap();
     }
 
     /// Issues so many service certificates, many at a time.

@@ -47,6 +47,16 @@ pub enum EventWord {
     TokenMade,
     /// A host spent a token
     HostEnrolled,
+    /// An operator disabled a host
+    HostDisabled,
+    /// An operator enabled a host
+    HostEnabled,
+    /// An operator removed a host
+    HostRemoved,
+    /// The ledger was restored from a backup
+    Restored,
+    /// An operator has confirmed the hosts after that
+    Reopened,
 }
 
 impl From<EventWord> for EventKind {
@@ -56,6 +66,11 @@ impl From<EventWord> for EventKind {
             EventWord::Declaration => Self::Declaration,
             EventWord::TokenMade => Self::TokenMade,
             EventWord::HostEnrolled => Self::HostEnrolled,
+            EventWord::HostDisabled => Self::HostDisabled,
+            EventWord::HostEnabled => Self::HostEnabled,
+            EventWord::HostRemoved => Self::HostRemoved,
+            EventWord::Restored => Self::Restored,
+            EventWord::Reopened => Self::Reopened,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::wire::{AuditEntry, AuditEvent, EventKind};
 
 /// The columns; what an event does not have stays empty.
-const HEADER: [&str; 17] = [
+const HEADER: [&str; 18] = [
     "index",
     "time",
     "event",
@@ -23,6 +23,7 @@ const HEADER: [&str; 17] = [
     "declaration",
     "token",
     "operator_uid",
+    "remark",
 ];
 
 /// A header and one line for each entry.
@@ -38,8 +39,8 @@ pub fn print_csv(entries: &[AuditEntry]) -> io::Result<()> {
     Ok(())
 }
 
-fn fields(entry: &AuditEntry) -> [String; 17] {
-    let mut row = [const { String::new() }; 17];
+fn fields(entry: &AuditEntry) -> [String; 18] {
+    let mut row = [const { String::new() }; 18];
     let mut set = |column: &str, value: String| {
         if let Some(at) = HEADER.iter().position(|name| *name == column) {
             row[at] = value;
@@ -83,6 +84,21 @@ fn fields(entry: &AuditEntry) -> [String; 17] {
             set("token", token.to_string());
             set("key_sha256", key_sha256.to_string());
             EventKind::HostEnrolled
+        }
+        AuditEvent::HostDisabled(change) | AuditEvent::HostEnabled(change) | AuditEvent::HostRemoved(change) => {
+            set("host", change.host.to_string());
+            set("operator_uid", change.operator_uid.to_string());
+            set("remark", change.remark.as_ref().map(ToString::to_string).unwrap_or_default());
+            entry.event.kind()
+        }
+        AuditEvent::Restored(restoration) => {
+            set("operator_uid", restoration.operator_uid.to_string());
+            set("remark", restoration.remark.as_ref().map(ToString::to_string).unwrap_or_default());
+            EventKind::Restored
+        }
+        AuditEvent::Reopened(confirmation) => {
+            set("operator_uid", confirmation.operator_uid.to_string());
+            EventKind::Reopened
         }
     };
     set("event", kind.as_str().to_owned());

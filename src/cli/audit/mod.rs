@@ -68,9 +68,33 @@ fn row(entry: &AuditEntry, now: Timestamp) -> [String; 9] {
         AuditEvent::HostEnrolled { host, .. } => {
             (EventKind::HostEnrolled, [nothing(), nothing(), host.to_string(), nothing(), nothing(), nothing()])
         }
+        AuditEvent::HostDisabled(change) | AuditEvent::HostEnabled(change) | AuditEvent::HostRemoved(change) => {
+            let remark = change.remark.as_ref().map_or_else(nothing, |remark| shorten(remark.as_str()));
+            (entry.event.kind(), [nothing(), remark, change.host.to_string(), nothing(), nothing(), nothing()])
+        }
+        AuditEvent::Restored(restoration) => {
+            let size = format!("({} entries)", restoration.size);
+            (EventKind::Restored, [nothing(), size, nothing(), nothing(), nothing(), nothing()])
+        }
+        AuditEvent::Reopened(confirmation) => {
+            let hosts = match confirmation.hosts {
+                1 => "(1 host)".to_owned(),
+                hosts => format!("({hosts} hosts)"),
+            };
+            (EventKind::Reopened, [nothing(), hosts, nothing(), nothing(), nothing(), nothing()])
+        }
     };
     let ([index, time, event], [b, c, d, e, f, g]) = (head(kind), rest);
     [index, time, event, b, c, d, e, f, g].map(|cell| if cell.is_empty() { nothing() } else { cell })
+}
+
+/// In a column there is room for the beginning of what somebody said.
+fn shorten(text: &str) -> String {
+    const ROOM: usize = 32;
+    match text.char_indices().nth(ROOM) {
+        Some((end, _)) => format!("({}…)", &text[..end]),
+        None => format!("({text})"),
+    }
 }
 
 /// One certificate whole, and why it was issued.

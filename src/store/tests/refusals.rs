@@ -1,5 +1,6 @@
 //! A refusal writes nothing.
 
+use super::hosts::change;
 use super::*;
 
 /// Asserts the refusal, and that neither the ledger nor what lies beside it changed.
@@ -24,7 +25,7 @@ async fn r2_a_host_that_is_not_enrolled_gets_nothing() {
 async fn r2_a_host_that_was_disabled_meanwhile_gets_nothing() {
     let ledger = Ledger::new();
     let store = ledger.with_host().await;
-    ledger.sql().execute("UPDATE host SET enabled = 0", []).unwrap();
+    change(&store, HostAction::Disable).await.unwrap();
     let service = Condition::Service { host: pg0(), declaration: DECLARATION };
     for condition in [service, Condition::Enabled { host: pg0() }] {
         refused(&ledger, &store, draft(0, condition), "pg0.iad1.psf.io is disabled").await;

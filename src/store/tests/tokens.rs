@@ -17,7 +17,7 @@ async fn refused(ledger: &Ledger, store: &Store, draft: Draft, expected: &str) {
 async fn r2_an_unknown_token_enrols_nobody() {
     let ledger = Ledger::new();
     let store = ledger.open();
-    let unknown = "the token is unknown; it was made by another CA, or never";
+    let unknown = "the token is unknown: another CA made it, nobody did, or it was voided since";
     refused(&ledger, &store, enrolment(0, TOKEN, b"key"), unknown).await;
     let looked = store.token_host(TOKEN, Digest::of(b"key"), NOW).await;
     assert_eq!(looked.unwrap_err().to_string(), unknown);
@@ -32,7 +32,8 @@ async fn r2_a_token_of_one_host_enrols_no_other() {
     let mut foreign = record(0);
     foreign.host = Some(HostName::parse("lb0.iad1.psf.io").unwrap());
     let foreign = Draft::new(NOW, foreign, tbs(0).into(), Condition::Enrollment { token: TOKEN }).unwrap();
-    refused(&ledger, &store, foreign, "the token is unknown; it was made by another CA, or never").await;
+    refused(&ledger, &store, foreign, "the token is unknown: another CA made it, nobody did, or it was voided since")
+        .await;
     assert!(store.hosts().is_empty());
     let _ = store.record(enrolment(1, TOKEN, b"key")).await.unwrap();
 }

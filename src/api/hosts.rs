@@ -1,0 +1,111 @@
+//! `/v1/hosts` on the admin socket: who is known, what each may have and has, and what operators do to it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+
+use super::Api;
+use super::caller::Operator;
+use super::decision::Decision;
+use super::problem::Refusal;
+use crate::grant::Grant;
+use crate::host::{HostChange, HostState};
+use crate::ledger::Event;
+use crate::name::HostName;
+use crate::policy::entitlements;
+use crate::store::{Host, HostError, NewHostState, StoreError, StoredBody, StoredEntry};
+use crate::wire::{
+    AuditQuery, CertificateState, EventKind, HostAnswer, HostCertificate, HostDetails, HostGrant, HostRequest,
+    HostSummary,
+};
+
+/// Every host that was enrolled once, by name.
+pub(super) async fn list(State(api): State<Arc<Api>>, _: Operator) -> Json<Vec<HostSummary>> {
+    Json(api.ca.store.hosts().into_iter().map(summary).collect())
+}
+
+/// One host: its state, what it may have and why, and what it has.
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    _: Operator,
+    host: Result<Path<HostName>, PathRejection>,
+) -> Result<Json<HostDetails>, Refusal> {
+    let Path(host) = host.map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let found = api.ca.store.host(&host).ok_or_else(|| HostError::Unknown(host.clone()))?;
+    let change = last_change(&api, &found).await?;
+    let certificates = api.ca.store.certificates_of(&host, api.ca.clock.now()).await?;
+    let grants = entitlements(&api.ca.declaration.current().declaration, &host);
+    Ok(Json(HostDetails {
+        summary: summary(found),
+        operator_uid: change.as_ref().map(|change| change.operator_uid),
+        remark: change.and_then(|change| change.remark),
+        may_have: grants.iter().map(host_grant).collect(),
+        has: certificates.into_iter().filter_map(host_certificate).collect(),
+    }))
+}
+
+/// Disables, enables or removes a host.
+pub(super) async fn change(
+    State(api): State<Arc<Api>>,
+    operator: Operator,
+    host: Result<Path<HostName>, PathRejection>,
+    body: Result<Json<HostRequest>, JsonRejection>,
+) -> Result<Response, Refusal> {
+    let Path(host) = host.map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let Json(HostRequest { action, remark }) = body.map_err(|error| Refusal::Malformed(error.body_text()))?;
+    let change = HostChange { host, operator_uid: operator.uid, remark };
+    let new = NewHostState { at: api.ca.clock.now(), action, change };
+    let (host, changed) = api.ca.store.change_host(new).await?;
+    let name = host.name.to_string();
+    let mut response = Json(HostAnswer { summary: summary(host), changed }).into_response();
+    if changed {
+        response.extensions_mut().insert(Decision::HostChanged { host: name, action });
+    }
+    Ok(response)
+}
+
+/// What an operator last did to a host that is not served.
+async fn last_change(api: &Api, host: &Host) -> Result<Option<HostChange>, StoreError> {
+    let kind = match host.state {
+        HostState::Enabled => return Ok(None),
+        HostState::Disabled => EventKind::HostDisabled,
+        HostState::Removed => EventKind::HostRemoved,
+    };
+    let query =
+        AuditQuery { event: Some(kind), host: Some(host.name.clone()), limit: Some(1), ..AuditQuery::default() };
+    let (mut entries, _) = api.ca.store.entries(query, api.ca.clock.now()).await?;
+    Ok(entries.pop().and_then(|entry| match entry.event {
+        Event::HostDisabled(change) | Event::HostRemoved(change) => Some(change),
+        _ => None,
+    }))
+}
+
+fn summary(host: Host) -> HostSummary {
+    HostSummary { host: host.name, state: host.state, since: host.since, enrolled: host.enrolled }
+}
+
+fn host_grant(grant: &Grant) -> HostGrant {
+    HostGrant {
+        name: grant.name().to_owned(),
+        lifetime_seconds: grant.lifetime().as_duration().as_secs(),
+        usages: grant.usages(),
+        key: grant.key(),
+        rule: grant.rule().clone(),
+    }
+}
+
+fn host_certificate(stored: StoredEntry) -> Option<HostCertificate> {
+    let Event::Certificate(record) = stored.event else { return None };
+    let signed = stored.body.is_some_and(|StoredBody { signature, .. }| signature.is_some());
+    Some(HostCertificate {
+        kind: record.kind,
+        name: record.name,
+        serial: record.serial,
+        recorded: stored.time,
+        not_after: record.not_after,
+        state: if signed { CertificateState::Issued } else { CertificateState::Recorded },
+    })
+}

@@ -1,0 +1,181 @@
+//! The words of `psfca host`, and what it says.
+
+use std::io::{self, Write};
+
+use clap::{Args, Subcommand};
+
+use super::CaConfigFile;
+use super::table::align;
+use crate::clock::Timestamp;
+use crate::grant::{CertificateKind, Rule};
+use crate::host::{HostAction, HostState, Remark};
+use crate::name::HostName;
+use crate::wire::{HostAnswer, HostDetails, HostGrant, HostSummary};
+
+/// `psfca host`
+#[derive(Debug, Args)]
+pub struct Hosts {
+    /// What to do
+    #[command(subcommand)]
+    pub command: HostCommand,
+}
+
+/// `psfca host …`
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// List the hosts and whether they are served
+    List(HostList),
+    /// Show what a host may have by the declaration in force, and what it has
+    Show(HostShow),
+    /// Refuse a host everything from now on, also on open connections
+    Disable(HostChanged),
+    /// Serve a disabled host again
+    Enable(HostChanged),
+    /// Forget a host's enrolment; only `psfca token HOST --replace` lets it come back
+    Remove(HostChanged),
+}
+
+/// `psfca host list`
+#[derive(Debug, Args)]
+pub struct HostList {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psfca host show`
+#[derive(Debug, Args)]
+pub struct HostShow {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// The host
+    pub host: HostName,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `psfca host disable`, `enable` and `remove`
+#[derive(Debug, Args)]
+pub struct HostChanged {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// The host
+    pub host: HostName,
+    /// Why, for the ledger: one line of at most 200 characters
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<Remark>,
+}
+
+/// One JSON object per line.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_list_json(hosts: &[HostSummary]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for host in hosts {
+        serde_json::to_writer(&mut out, host)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// A table for people.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_list(hosts: &[HostSummary], now: Timestamp) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if hosts.is_empty() {
+        return writeln!(out, "No host is enrolled; psfca token HOST makes what it needs.");
+    }
+    let header = ["HOST", "STATE", "SINCE", "ENROLLED"].map(str::to_owned);
+    let row = |host: &HostSummary| {
+        [host.host.to_string(), host.state.to_string(), host.since.with_distance(now), host.enrolled.with_distance(now)]
+    };
+    let rows: Vec<_> = std::iter::once(header).chain(hosts.iter().map(row)).collect();
+    out.write_all(align(&rows, rows[0].len()).as_bytes())
+}
+
+/// One host, for people.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_details(details: &HostDetails, now: Timestamp) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let HostSummary { host, state, since, enrolled } = &details.summary;
+    writeln!(out, "host      {host}")?;
+    writeln!(out, "state     {state} since {}", since.with_distance(now))?;
+    if let Some(uid) = details.operator_uid {
+        let remark = details.remark.as_ref().map(|remark| format!(": {remark}")).unwrap_or_default();
+        writeln!(out, "          by uid {uid}{remark}")?;
+    }
+    match state {
+        HostState::Enabled => {}
+        HostState::Disabled => writeln!(out, "          it gets nothing until psfca host enable {host}")?,
+        HostState::Removed => writeln!(out, "          it gets nothing until psfca token {host} --replace")?,
+    }
+    writeln!(out, "enrolled  {}", enrolled.with_distance(now))?;
+    writeln!(out, "\nBy the declaration in force a host of this name may have:")?;
+    for grant in &details.may_have {
+        write_grant(&mut out, grant)?;
+    }
+    if details.may_have.is_empty() {
+        writeln!(out, "  nothing; psfca why NAME {host} says why not")?;
+    }
+    writeln!(out, "\nIt has, still valid and not to be taken back:")?;
+    write_certificates(&mut out, details, now)
+}
+
+fn write_grant(out: &mut impl Write, grant: &HostGrant) -> io::Result<()> {
+    let life = humantime::format_duration(std::time::Duration::from_secs(grant.lifetime_seconds));
+    writeln!(out, "  {}  {life}, {}, {}", grant.name, grant.usages, grant.key)?;
+    match &grant.rule {
+        Rule::Declaration { listed, role, defined, pattern, .. } => {
+            writeln!(out, "    {listed}: it lists the role {role}")?;
+            writeln!(out, "    {defined}: {role} is {:?}", &**pattern)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_certificates(out: &mut impl Write, details: &HostDetails, now: Timestamp) -> io::Result<()> {
+    if details.has.is_empty() {
+        return writeln!(out, "  nothing");
+    }
+    let header = ["  NAME", "UNTIL", "STATE", "SERIAL", ""].map(str::to_owned);
+    let rows = details.has.iter().map(|certificate| {
+        let (name, identity) = (&certificate.name, certificate.kind == CertificateKind::Identity);
+        let entitled = identity || details.may_have.iter().any(|grant| grant.name == *name);
+        let name = if identity { "  (identity)".to_owned() } else { format!("  {name}") };
+        let note = if entitled { "" } else { "may have it no longer" };
+        let until = certificate.not_after.with_distance(now);
+        [name, until, certificate.state.as_str().to_owned(), certificate.serial.to_string(), note.to_owned()]
+    });
+    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
+    out.write_all(align(&rows, rows[0].len()).as_bytes())
+}
+
+/// What a change did.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_answer(action: HostAction, answer: &HostAnswer) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let HostSummary { host, state, .. } = &answer.summary;
+    if !answer.changed {
+        return writeln!(out, "{host} was {state} already; nothing changed.");
+    }
+    match action {
+        HostAction::Enable => writeln!(out, "{host} is {state}, and served again."),
+        HostAction::Disable | HostAction::Remove => {
+            writeln!(out, "{host} is {state}: it gets nothing from now on.")?;
+            writeln!(out, "Certificates that it has are good until they end: psfca host show {host}")
+        }
+    }
+}

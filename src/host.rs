@@ -1,0 +1,168 @@
+//! The standing of a host with the CA, and how an operator changes it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::HostName;
+use crate::text::serde_as_text;
+
+/// Whether a host is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostState {
+    /// Enrolled, and served.
+    Enabled,
+    /// Enrolled, and refused everything until an operator enables it.
+    Disabled,
+    /// No longer enrolled; the name is remembered, so that only an operator can let it come back.
+    Removed,
+}
+
+impl HostState {
+    /// As it is written in tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Removed => "removed",
+        }
+    }
+
+    /// Reads what [`HostState::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Enabled, Self::Disabled, Self::Removed].into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// What `action` makes of a host in this state; none where that cannot be. A removed host has no
+    /// identity that could be enabled or disabled.
+    #[must_use]
+    pub const fn after(self, action: HostAction) -> Option<Self> {
+        match (self, action) {
+            (_, HostAction::Remove) => Some(Self::Removed),
+            (Self::Removed, HostAction::Disable | HostAction::Enable) => None,
+            (_, HostAction::Disable) => Some(Self::Disabled),
+            (_, HostAction::Enable) => Some(Self::Enabled),
+        }
+    }
+}
+
+impl fmt::Display for HostState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an operator does to a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostAction {
+    /// Refuse it everything.
+    Disable,
+    /// Serve it again.
+    Enable,
+    /// Forget its enrolment.
+    Remove,
+}
+
+impl HostAction {
+    /// As it is written on the command line and in logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Enable => "enable",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// An operator's change of a host, as the ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostChange {
+    /// The host.
+    pub host: HostName,
+    /// Who did it: the uid at the other end of the admin socket.
+    pub operator_uid: u32,
+    /// What the operator said about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<Remark>,
+}
+
+/// Why an operator did something, in the operator's words (`--reason`): one line of 1 to 200 printable characters,
+/// so that a listing can show it as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark(String);
+
+/// Most characters of a [`Remark`].
+const MAX_REMARK: usize = 200;
+
+/// A text that is no [`Remark`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a reason is one line of 1 to {MAX_REMARK} printable characters")]
+pub struct NotARemark;
+
+impl Remark {
+    /// Takes a text as it is.
+    ///
+    /// # Errors
+    /// [`NotARemark`]: empty, too long, or with a character that does not print.
+    pub fn parse(text: &str) -> Result<Self, NotARemark> {
+        // What `escape_debug` leaves alone prints: no controls, no marks that turn the direction of text.
+        let prints = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().eq([c]);
+        let fits = !text.trim().is_empty() && text.chars().count() <= MAX_REMARK && text.chars().all(prints);
+        if fits { Ok(Self(text.to_owned())) } else { Err(NotARemark) }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for Remark {
+    type Err = NotARemark;
+
+    fn from_str(text: &str) -> Result<Self, NotARemark> {
+        Self::parse(text)
+    }
+}
+
+serde_as_text!(Remark);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removed_host_is_neither_enabled_nor_disabled() {
+        for action in [HostAction::Disable, HostAction::Enable] {
+            assert_eq!(HostState::Removed.after(action), None);
+        }
+        for state in [HostState::Enabled, HostState::Disabled, HostState::Removed] {
+            assert_eq!(state.after(HostAction::Remove), Some(HostState::Removed));
+            assert_eq!(HostState::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(HostState::Enabled.after(HostAction::Disable), Some(HostState::Disabled));
+        assert_eq!(HostState::Disabled.after(HostAction::Enable), Some(HostState::Enabled));
+    }
+
+    #[test]
+    fn a_remark_prints_as_it_is() {
+        for good in ["disk swapped", "Übergabe an \"ops\", it's gone \\o/", &"x".repeat(200)] {
+            assert_eq!(Remark::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "  ", "two\nlines", "tab\t", "\u{1b}[31m", "\u{202e}txt", "\u{200b}", "a\0", &"x".repeat(201)] {
+            assert_eq!(Remark::parse(bad), Err(NotARemark), "{bad:?}");
+        }
+    }
+}

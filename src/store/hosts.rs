@@ -1,0 +1,164 @@
+//! What an operator does to a host, and what a host has.
+
+use rusqlite::{Connection, Transaction, params};
+use tokio::sync::oneshot::Sender;
+
+use super::listing::{StoredEntry, page};
+use super::tiles::Edge;
+use super::verbs::{Verb, append_event};
+use super::{Host, Projection, RecordError, Store, StoreError, read};
+use crate::clock::Timestamp;
+use crate::host::{HostAction, HostChange, HostState};
+use crate::ledger::Event;
+use crate::name::HostName;
+use crate::wire::{AuditQuery, EventKind};
+
+/// Why a host was not changed. Nothing was written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// It was never enrolled.
+    #[error("{0} is not known here: it was never enrolled")]
+    Unknown(HostName),
+    /// It was removed, so there is nothing to enable or disable.
+    #[error("{0} was removed; it has to enrol again: psfca token {0} --replace")]
+    Removed(HostName),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A change on its way into the store.
+#[derive(Debug, Clone)]
+pub struct NewHostState {
+    /// Now.
+    pub at: Timestamp,
+    /// What to do.
+    pub action: HostAction,
+    /// To which host, by whom and why.
+    pub change: HostChange,
+}
+
+impl Store {
+    /// Changes a host; from the commit on, records for a host that is not enabled are refused.
+    /// Returns the host as it is then, and whether that is a change. A host that is disabled or
+    /// removed loses its tokens.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub async fn change_host(&self, new: NewHostState) -> Result<(Host, bool), HostError> {
+        self.ask(|reply| Box::new(ChangeHost { new, outcome: Err(HostError::Store(StoreError::Closed)), reply }))
+            .await?
+    }
+
+    /// The newest certificate of each name that `host` received and that is valid at `now`, by name.
+    ///
+    /// # Errors
+    /// When the store fails or an entry does not parse.
+    pub async fn certificates_of(&self, host: &HostName, now: Timestamp) -> Result<Vec<StoredEntry>, StoreError> {
+        let host = host.clone();
+        self.read(move |connection| {
+            let newest = newest_certificates(connection, &host, now)?;
+            newest.into_iter().map(|index| certificate(connection, index, now)).collect()
+        })
+        .await
+    }
+}
+
+fn newest_certificates(connection: &Connection, host: &HostName, now: Timestamp) -> Result<Vec<u64>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT max(idx) FROM certificate INDEXED BY certificate_by_host
+         WHERE host = ?1 AND not_after >= ?2 GROUP BY name ORDER BY name",
+    )?;
+    let rows = statement.query_map(params![host.as_str(), now.unix()], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn certificate(connection: &Connection, index: u64, now: Timestamp) -> Result<StoredEntry, StoreError> {
+    let event = Some(EventKind::Certificate);
+    let query = AuditQuery { event, before: Some(index + 1), limit: Some(1), ..AuditQuery::default() };
+    let found = page(connection, &query, now)?.0.pop().filter(|entry| entry.index == index);
+    found.ok_or_else(|| StoreError::Damaged(format!("entry {index} is missing")))
+}
+
+/// [`Store::change_host`].
+struct ChangeHost {
+    new: NewHostState,
+    outcome: Result<(Host, bool), HostError>,
+    reply: Sender<Result<(Host, bool), HostError>>,
+}
+
+impl ChangeHost {
+    fn change(&self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(Host, bool), HostError> {
+        let NewHostState { at, action, change } = &self.new;
+        let Some(host) = read::host(transaction, &change.host)? else {
+            return Err(HostError::Unknown(change.host.clone()));
+        };
+        let Some(state) = host.state.after(*action) else { return Err(HostError::Removed(host.name)) };
+        if state == host.state {
+            return Ok((host, false));
+        }
+        append_event(transaction, edge, *at, Event::host_changed(*action, change.clone()))?;
+        let host = Host { state, since: *at, ..host };
+        write(transaction, &host)?;
+        // A token that was made before would undo what was decided now.
+        if *action != HostAction::Enable {
+            let sql = "DELETE FROM token WHERE host = ?1";
+            transaction
+                .prepare_cached(sql)
+                .and_then(|mut s| s.execute([host.name.as_str()]))
+                .map_err(StoreError::from)?;
+        }
+        Ok((host, true))
+    }
+}
+
+/// Writes a host's row.
+pub(super) fn write(transaction: &Transaction<'_>, host: &Host) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO host (name, state, since, enrolled) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![host.name.as_str(), host.state.as_str(), host.since.unix(), host.enrolled.unix()])?;
+    Ok(())
+}
+
+/// The host was never enrolled: what a token needs that does not replace.
+pub(super) fn require_unknown(transaction: &Transaction<'_>, host: &HostName) -> Result<(), RecordError> {
+    match read::host(transaction, host)? {
+        None => Ok(()),
+        Some(Host { name, state: HostState::Enabled, .. }) => Err(RecordError::AlreadyEnrolled(name)),
+        Some(Host { name, state, .. }) => Err(RecordError::KeptOut(name, state)),
+    }
+}
+
+/// The host is served.
+pub(super) fn require_enabled(transaction: &Transaction<'_>, host: &HostName) -> Result<(), RecordError> {
+    match read::host(transaction, host)? {
+        None => Err(RecordError::HostUnknown(host.clone())),
+        Some(found) => match found.state {
+            HostState::Enabled => Ok(()),
+            HostState::Disabled => Err(RecordError::HostDisabled(found.name)),
+            HostState::Removed => Err(RecordError::HostRemoved(found.name)),
+        },
+    }
+}
+
+impl Verb for ChangeHost {
+    fn apply(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), StoreError> {
+        self.outcome = match self.change(transaction, edge) {
+            Err(HostError::Store(error)) => return Err(error),
+            outcome => outcome,
+        };
+        Ok(())
+    }
+
+    fn committed(self: Box<Self>, projection: &mut Projection) {
+        if let Ok((host, true)) = &self.outcome {
+            projection.hosts.insert(host.name.clone(), host.clone());
+        }
+        let _ = self.reply.send(self.outcome);
+    }
+
+    fn failed(self: Box<Self>, error: StoreError) {
+        let _ = self.reply.send(Err(error.into()));
+    }
+}

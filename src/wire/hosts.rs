@@ -1,0 +1,117 @@
+//! Tokens and hosts, on the admin socket.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::grant::{CertificateKind, Rule};
+use crate::host::{HostAction, HostState, Remark};
+use crate::name::HostName;
+use crate::profile::{KeyKind, Usages};
+use crate::serial::Serial;
+use crate::wire::CertificateState;
+
+/// `POST /v1/tokens` on the admin socket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// The host that may enrol with it.
+    pub host: HostName,
+    /// Whether it may replace the identity of a host that is known already.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// Answer to [`TokenRequest`]. Not `Debug`: it holds the secret.
+#[derive(Serialize, Deserialize)]
+pub struct TokenAnswer {
+    /// The whole token.
+    pub token: String,
+    /// When it stops working.
+    pub expires: Timestamp,
+    /// How many names the declaration in force gives the host; none at all may be a slip of the pen.
+    pub names: usize,
+}
+
+/// One known host: an element of `GET /v1/hosts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSummary {
+    /// The host.
+    pub host: HostName,
+    /// Whether it is served.
+    pub state: HostState,
+    /// Since when it is in that state.
+    pub since: Timestamp,
+    /// When it was last enrolled.
+    pub enrolled: Timestamp,
+}
+
+/// `GET /v1/hosts/{host}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostDetails {
+    /// The host and its state.
+    #[serde(flatten)]
+    pub summary: HostSummary,
+    /// Who put it in that state, where an operator did and it is not served since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_uid: Option<u32>,
+    /// Why, in that operator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<Remark>,
+    /// What the declaration in force gives a host of this name, by name.
+    pub may_have: Vec<HostGrant>,
+    /// The newest certificate of each name that is still valid, the identity among them.
+    pub has: Vec<HostCertificate>,
+}
+
+/// A name that a host may have, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostGrant {
+    /// The service name.
+    pub name: String,
+    /// How long a certificate will live.
+    pub lifetime_seconds: u64,
+    /// What it may be used for.
+    pub usages: Usages,
+    /// The kind of its key.
+    pub key: KeyKind,
+    /// The lines that say so.
+    pub rule: Rule,
+}
+
+/// A certificate of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostCertificate {
+    /// `service` or `identity`.
+    pub kind: CertificateKind,
+    /// The service name, or the host's.
+    pub name: String,
+    /// Its serial number.
+    pub serial: Serial,
+    /// When it was recorded.
+    pub recorded: Timestamp,
+    /// Its end.
+    pub not_after: Timestamp,
+    /// Whether its signature is stored.
+    pub state: CertificateState,
+}
+
+/// `POST /v1/hosts/{host}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostRequest {
+    /// What to do.
+    pub action: HostAction,
+    /// Why; it goes into the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<Remark>,
+}
+
+/// Answer to [`HostRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAnswer {
+    /// The host as it is now.
+    #[serde(flatten)]
+    pub summary: HostSummary,
+    /// Whether that is a change; if not, nothing was recorded.
+    pub changed: bool,
+}
