@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::grant::CertificateKind;
+use crate::host::HostState;
 
 /// What kind of certificate a counter counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -23,6 +24,12 @@ pub struct ReasonLabel {
     reason: &'static str,
 }
 
+/// In which state a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    state: &'static str,
+}
+
 /// Everything that is counted, and the registry that prints it.
 #[derive(Debug)]
 pub struct Metrics {
@@ -30,6 +37,7 @@ pub struct Metrics {
     issued: Family<KindLabel, Counter<u64, AtomicU64>>,
     refused: Family<ReasonLabel, Counter<u64, AtomicU64>>,
     ca_not_after: Family<KindLabel, Gauge<i64, AtomicI64>>,
+    hosts: Family<StateLabel, Gauge<i64, AtomicI64>>,
     ledger_size: Gauge<i64, AtomicI64>,
     declaration_current: Gauge<i64, AtomicI64>,
     connections: Gauge<i64, AtomicI64>,
@@ -43,6 +51,7 @@ impl Default for Metrics {
             issued: Family::default(),
             refused: Family::default(),
             ca_not_after: Family::default(),
+            hosts: Family::default(),
             ledger_size: Gauge::default(),
             declaration_current: Gauge::default(),
             connections: Gauge::default(),
@@ -56,6 +65,11 @@ impl Default for Metrics {
             "When each CA certificate ends, seconds since 1970",
             Unit::Seconds,
             metrics.ca_not_after.clone(),
+        );
+        registry.register(
+            "hosts",
+            "Known hosts by their state; a frozen one waits for an operator",
+            metrics.hosts.clone(),
         );
         registry.register("ledger_entries", "Entries in the ledger", metrics.ledger_size.clone());
         registry.register(
@@ -87,6 +101,12 @@ impl Metrics {
     /// A CA certificate ends at `seconds` since 1970.
     pub fn ca_ends(&self, kind: CertificateKind, seconds: i64) {
         self.ca_not_after.get_or_create(&KindLabel { kind: kind.as_str() }).set(seconds);
+    }
+
+    /// So many hosts are in `state`.
+    pub fn hosts(&self, state: HostState, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.hosts.get_or_create(&StateLabel { state: state.as_str() }).set(count);
     }
 
     /// A connection was opened.

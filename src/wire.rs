@@ -1,6 +1,7 @@
 //! The JSON that passes between daemon, hosts and operators, for both ends. Plain data: the edges
 //! convert to and from validated types.
 
+mod health;
 mod hosts;
 mod restoration;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::enrollment::{Enrollment, IdentityFork};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::HostChange;
 use crate::name::{DnsName, HostName, RoleName};
@@ -15,8 +17,9 @@ use crate::profile::{KeyKind, Usages};
 use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 
+pub use health::{CaHealth, DeclarationHealth, Health};
 pub use hosts::{
-    HostAnswer, HostCertificate, HostDetails, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
+    HostAnswer, HostCertificate, HostDetails, HostFork, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
 };
 pub use restoration::{ClosedHealth, ReopenRequest};
 
@@ -118,7 +121,7 @@ pub enum EventKind {
     Declaration,
     /// An operator made a token.
     TokenMade,
-    /// A host spent a token.
+    /// A host was let in.
     HostEnrolled,
     /// An operator disabled a host.
     HostDisabled,
@@ -126,6 +129,8 @@ pub enum EventKind {
     HostEnabled,
     /// An operator removed a host.
     HostRemoved,
+    /// Two keys asked to renew one identity; its host is frozen.
+    HostFrozen,
     /// The ledger was restored from a backup; the CA is closed from here on.
     Restored,
     /// An operator has confirmed the hosts; the CA is open from here on.
@@ -144,6 +149,7 @@ impl EventKind {
             Self::HostDisabled => "host_disabled",
             Self::HostEnabled => "host_enabled",
             Self::HostRemoved => "host_removed",
+            Self::HostFrozen => "host_frozen",
             Self::Restored => "restored",
             Self::Reopened => "reopened",
         }
@@ -190,21 +196,16 @@ pub enum AuditEvent {
         /// Who made it.
         operator_uid: u32,
     },
-    /// A host spent a token.
-    HostEnrolled {
-        /// The host.
-        host: HostName,
-        /// Hash of the token's secret.
-        token: Digest,
-        /// SHA-256 of the public key that spent it.
-        key_sha256: Digest,
-    },
+    /// A host was let in.
+    HostEnrolled(Enrollment),
     /// An operator disabled a host.
     HostDisabled(HostChange),
     /// An operator enabled a host.
     HostEnabled(HostChange),
     /// An operator removed a host.
     HostRemoved(HostChange),
+    /// Two keys asked to renew one identity; its host is frozen.
+    HostFrozen(IdentityFork),
     /// The ledger was restored from a backup.
     Restored(Restoration),
     /// An operator has confirmed the hosts.
@@ -219,10 +220,11 @@ impl AuditEvent {
             Self::Certificate(_) => EventKind::Certificate,
             Self::Declaration { .. } => EventKind::Declaration,
             Self::TokenMade { .. } => EventKind::TokenMade,
-            Self::HostEnrolled { .. } => EventKind::HostEnrolled,
+            Self::HostEnrolled(_) => EventKind::HostEnrolled,
             Self::HostDisabled(_) => EventKind::HostDisabled,
             Self::HostEnabled(_) => EventKind::HostEnabled,
             Self::HostRemoved(_) => EventKind::HostRemoved,
+            Self::HostFrozen(_) => EventKind::HostFrozen,
             Self::Restored(_) => EventKind::Restored,
             Self::Reopened(_) => EventKind::Reopened,
         }
@@ -348,50 +350,6 @@ pub struct Consistency {
     pub new: u64,
     /// The proof (RFC 9162, section 2.1.4.1).
     pub hashes: Vec<Digest>,
-}
-
-/// One CA certificate in [`Health`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CaHealth {
-    /// `root`, `issuing` or `identity`.
-    pub ca: String,
-    /// Its end.
-    pub not_after: Timestamp,
-    /// Set when less than 180 days remain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-}
-
-/// The declaration in force, in [`Health`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeclarationHealth {
-    /// Its hash.
-    pub sha256: Digest,
-    /// Since when it is in force.
-    pub since: Timestamp,
-    /// How many names it has.
-    pub names: usize,
-    /// Why what lies in the files now is not in force.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
-
-/// `GET /healthz`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// `ok`; `warning` when something below carries one; `closed` when [`Health::closed`] is set.
-    pub status: String,
-    /// The daemon's version.
-    pub version: String,
-    /// The declaration in force.
-    pub declaration: DeclarationHealth,
-    /// Each CA certificate.
-    pub ca: Vec<CaHealth>,
-    /// Entries in the ledger.
-    pub ledger_size: u64,
-    /// Set while nothing is issued to hosts, because the ledger was restored from a backup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closed: Option<ClosedHealth>,
 }
 
 /// An error (RFC 9457).

@@ -45,7 +45,15 @@ fn ledger() -> &'static Closed {
                 books.clock.set(n);
                 hosts.push(books.enroll(&format!("pg{n}.iad1.psf.io")).await);
             }
+            for host in &mut hosts[5..12] {
+                let renewed = books.renew(host).await;
+                if host.host.as_str() == "pg11.iad1.psf.io" {
+                    books.fork(host).await;
+                }
+                *host = renewed;
+            }
             hosts.truncate(20);
+            hosts.remove(11);
             for (n, action) in
                 [(0, HostAction::Disable), (0, HostAction::Enable), (20, HostAction::Remove), (21, HostAction::Disable)]
             {
@@ -246,6 +254,17 @@ fn changes() -> Vec<(&'static str, &'static str, Vec<Change>)> {
                 ("state", "CASE state WHEN 'enabled' THEN 'disabled' ELSE 'enabled' END"),
                 ("since", "since + 1"),
                 ("enrolled", "enrolled + 1"),
+                ("idx", "idx - 1"),
+            ],
+        ),
+        with_delete(
+            "renewal",
+            "serial",
+            &[
+                ("serial", &flipped("serial")),
+                ("host", "host || 'x'"),
+                ("key_sha256", &flipped("key_sha256")),
+                ("idx", "idx - 1"),
             ],
         ),
         with_delete(
@@ -370,7 +389,8 @@ fn rows_that_no_entry_made_and_definitions_that_are_not_ours_are_found() {
             .to_owned(),
         "INSERT INTO event (idx, event, recorded) VALUES (1000000, 'declaration', 1)".to_owned(),
         "INSERT INTO event (idx, event, recorded) VALUES (0, 'declaration', 1)".to_owned(),
-        "INSERT INTO host VALUES ('evil.psf.io', 'enabled', 1, 1)".to_owned(),
+        "INSERT INTO host VALUES ('evil.psf.io', 'enabled', 1, 1, 5)".to_owned(),
+        "INSERT INTO renewal VALUES (x'00', 'pg0.iad1.psf.io', zeroblob(32), 5)".to_owned(),
         "INSERT INTO token VALUES (x'00', 'evil.psf.io', 9999999999, 1, NULL)".to_owned(),
         "INSERT INTO declaration VALUES (x'00', 1000000, 1, '[]')".to_owned(),
         "INSERT INTO tile_hash VALUES (1, 1000, zeroblob(32))".to_owned(),
@@ -520,16 +540,16 @@ fn audit_verify_says_what_it_found_and_changes_nothing() {
 
     // A copy on a medium that cannot be written: its directory is closed.
     let copy =
-        scratch.tampered(&|sql| sql.execute("UPDATE certificate SET name = 'other' WHERE idx = 77", []).unwrap());
+        scratch.tampered(&|sql| sql.execute("UPDATE certificate SET name = 'other' WHERE idx = 150", []).unwrap());
     std::fs::write(&note, &closed.earlier).unwrap();
     let args = [copy.to_str().unwrap(), "--against", note.to_str().unwrap(), "--key", &closed.key];
     let (code, out, _) = run(&args);
     assert_eq!(code, Some(1));
-    assert!(out.starts_with("entry 77: certificate.name is \"other\", by the entry it is "), "{out}");
+    assert!(out.starts_with("entry 150: certificate.name is \"other\", by the entry it is "), "{out}");
     assert!(out.ends_with("\n1 difference.\n"), "{out}");
     let (code, out, _) = run(&[&args[..], &["--json"]].concat());
     let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((code, &lines[0]["index"], &lines[1]["differences"]), (Some(1), &77.into(), &1.into()));
+    assert_eq!((code, &lines[0]["index"], &lines[1]["differences"]), (Some(1), &150.into(), &1.into()));
 
     let (code, _, error) = run(&args[..3]);
     assert!(code == Some(1) && error.contains("give that with --key"), "{error}");

@@ -1,10 +1,17 @@
 //! Who calls, as the connection says: the request itself is never asked.
 
-use axum::extract::FromRequestParts;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::Method;
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 
 use super::problem::Refusal;
+use super::{Api, RENEWAL};
 use crate::ca::identity::{HostIdentity, Peer};
+use crate::issue::IdentityError;
 
 /// A caller with a host's identity. Whether it is served is asked by the spine.
 pub(super) struct WithIdentity(pub(super) HostIdentity);
@@ -18,6 +25,18 @@ impl<S: Send + Sync> FromRequestParts<S> for WithIdentity {
             _ => Err(Refusal::NoIdentity),
         }
     }
+}
+
+/// A connection with an identity that has ended, and is let in for a while, reaches its renewal alone.
+pub(super) async fn confine(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    if let Some(Peer::Network { identity: Some(identity), .. }) = request.extensions().get::<Peer>()
+        && api.ca.clock.now() > identity.not_after
+        && (request.method() != Method::POST || request.uri().path() != RENEWAL)
+    {
+        let ended = IdentityError::Expired { host: identity.host.clone(), end: identity.not_after };
+        return Refusal::Identity(ended).into_response();
+    }
+    next.run(request).await
 }
 
 /// A caller on the admin socket.

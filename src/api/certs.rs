@@ -27,7 +27,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     WithIdentity(identity): WithIdentity,
 ) -> Result<Json<Entitlements>, Refusal> {
-    let host = api.ca.admit(&identity)?;
+    let host = api.ca.admit(&identity).await?;
     let in_force = api.ca.declaration.current();
     let certs = entitlements(&in_force.declaration, host).iter().filter_map(entitlement).collect();
     Ok(Json(Entitlements { host: host.clone(), certs }))

@@ -10,6 +10,7 @@ use axum::{Json, response};
 use super::problem::Refusal;
 use super::{Api, OPENAPI};
 use crate::expiry::ca_health;
+use crate::host::HostState;
 use crate::issue::IssueError;
 use crate::telemetry::OPENMETRICS;
 use crate::wire::{CaHealth, ClosedHealth, DeclarationHealth, Health};
@@ -71,6 +72,10 @@ pub(super) async fn openapi() -> impl IntoResponse {
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     for (kind, certificate) in api.ca.authorities.certificates().each() {
         api.metrics.ca_ends(kind, certificate.not_after().unix());
+    }
+    let hosts = api.ca.store.hosts();
+    for state in HostState::ALL {
+        api.metrics.hosts(state, hosts.iter().filter(|host| host.state == state).count());
     }
     match api.metrics.print(api.ca.store.head().size, api.ca.declaration.problem().is_none()) {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::name::{DnsName, HostName};
 use crate::profile::BACKDATE;
 use crate::serial::Serial;
+use crate::store::ShownIdentity;
 
 /// A host as its client certificate names it. The chain was verified in the handshake; whether
 /// the host is enabled, and the certificate still valid, is asked at each request.
@@ -50,6 +51,14 @@ impl HostIdentity {
             not_after: Timestamp::from_unix(certificate.validity().not_after.timestamp()),
             serial: Serial::from_octets(certificate.tbs_certificate.raw_serial()).map_err(|_| refuse())?,
         })
+    }
+}
+
+impl HostIdentity {
+    /// What the store asks about it.
+    #[must_use]
+    pub fn shown(&self) -> ShownIdentity {
+        ShownIdentity { host: self.host.clone(), serial: self.serial.clone(), issued: self.issued }
     }
 }
 

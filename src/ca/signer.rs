@@ -146,6 +146,15 @@ impl Authority {
     pub fn sign(&self, recorded: &Recorded, linted: &Linted) -> Result<Signed, SignError> {
         sign(&self.key, recorded, linted)
     }
+
+    /// An earlier certificate with the signature that was stored for it; none where none was, or where
+    /// it is not by this key.
+    #[must_use]
+    pub fn signed_before(&self, recorded: &Recorded) -> Option<Signed> {
+        let signature = recorded.signature()?.to_vec();
+        let der = assemble(recorded.tbs(), &signature, self.key.kind);
+        self.certificate.has_signed(recorded.tbs(), &signature).then_some(Signed { der, signature })
+    }
 }
 
 /// Signs a recorded certificate with a key that has no certificate yet: a root's own, and what a

@@ -129,6 +129,8 @@ pub struct CaConfig {
     pub admin_group: Option<String>,
     /// The longest lifetime a declaration may ask for (`max_days`).
     pub max_lifetime: Lifetime,
+    /// For how long after its end an identity can still be renewed (`identity_grace_days`).
+    pub identity_grace: Duration,
     /// What clients can make the daemon do (`limits`).
     pub limits: Limits,
 }

@@ -14,7 +14,7 @@ use crate::token::{ServerAddress, ServerName};
 use crate::yaml::reader::{Fields, Reader};
 use crate::yaml::{self, Node};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "name",
     "cert_opts",
     "trust_domain",
@@ -28,6 +28,7 @@ const KEYS: [&str; 14] = [
     "admin_socket",
     "admin_group",
     "max_days",
+    "identity_grace_days",
     "limits",
 ];
 /// Most files in a declaration.
@@ -36,6 +37,9 @@ const MAX_FILES: usize = 1_000;
 const MAX_SERVER_NAMES: usize = 100;
 /// Lifetime ceiling when `ca.yaml` names none.
 const DEFAULT_MAX_DAYS: u64 = 90;
+/// For how many days after its end an identity can be renewed when `ca.yaml` does not say, and the most.
+const IDENTITY_GRACE_DAYS: u64 = 7;
+const MAX_IDENTITY_GRACE_DAYS: u64 = 30;
 /// Highest ceiling: well inside the three years of an issuing CA (rule R5).
 const HIGHEST_MAX_DAYS: f64 = 825.0;
 
@@ -69,6 +73,9 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
     let admin_group =
         fields.get("admin_group").and_then(|node| reader.parsed(node, "admin_group", "name a Unix group", group_name));
     let max_lifetime = max_lifetime(reader, fields);
+    let grace = fields.get("identity_grace_days").map_or(Some(IDENTITY_GRACE_DAYS), |node| {
+        reader.integer(node, "identity_grace_days", 0..=MAX_IDENTITY_GRACE_DAYS)
+    });
     let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
     let ca_key = fields.get("ca_key").map_or(CaKeyKind::default(), |node| ca_key(reader, node));
     Some(CaConfig {
@@ -85,6 +92,7 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
         admin_socket: paths.admin_socket,
         admin_group,
         max_lifetime: max_lifetime?,
+        identity_grace: Duration::from_secs(grace? * 86_400),
         limits,
     })
 }

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
+use crate::enrollment::{EnrolledBy, Enrollment};
 use crate::wire::{AuditEntry, AuditEvent, EventKind};
 
 /// The columns; what an event does not have stays empty.
-const HEADER: [&str; 18] = [
+const HEADER: [&str; 19] = [
     "index",
     "time",
     "event",
@@ -23,6 +24,7 @@ const HEADER: [&str; 18] = [
     "declaration",
     "token",
     "operator_uid",
+    "other_key_sha256",
     "remark",
 ];
 
@@ -39,8 +41,8 @@ pub fn print_csv(entries: &[AuditEntry]) -> io::Result<()> {
     Ok(())
 }
 
-fn fields(entry: &AuditEntry) -> [String; 18] {
-    let mut row = [const { String::new() }; 18];
+fn fields(entry: &AuditEntry) -> [String; 19] {
+    let mut row = [const { String::new() }; 19];
     let mut set = |column: &str, value: String| {
         if let Some(at) = HEADER.iter().position(|name| *name == column) {
             row[at] = value;
@@ -79,11 +81,20 @@ fn fields(entry: &AuditEntry) -> [String; 18] {
             set("operator_uid", operator_uid.to_string());
             EventKind::TokenMade
         }
-        AuditEvent::HostEnrolled { host, token, key_sha256 } => {
+        AuditEvent::HostEnrolled(Enrollment { host, by, key_sha256 }) => {
             set("host", host.to_string());
-            set("token", token.to_string());
             set("key_sha256", key_sha256.to_string());
+            match by {
+                EnrolledBy::Token { token } => set("token", token.to_string()),
+            }
             EventKind::HostEnrolled
+        }
+        AuditEvent::HostFrozen(fork) => {
+            set("host", fork.host.to_string());
+            set("serial", fork.serial.to_string());
+            set("key_sha256", fork.key_sha256.to_string());
+            set("other_key_sha256", fork.other_key_sha256.to_string());
+            EventKind::HostFrozen
         }
         AuditEvent::HostDisabled(change) | AuditEvent::HostEnabled(change) | AuditEvent::HostRemoved(change) => {
             set("host", change.host.to_string());

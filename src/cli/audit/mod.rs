@@ -9,6 +9,7 @@ use std::io::{self, Write};
 
 use super::table::align;
 use crate::clock::Timestamp;
+use crate::enrollment::{Enrollment, IdentityFork};
 use crate::grant::Rule;
 use crate::wire::{AuditCertificate, AuditEntry, AuditEvent, CertificateState, EventKind};
 
@@ -65,8 +66,8 @@ fn row(entry: &AuditEntry, now: Timestamp) -> [String; 9] {
             let until = expires.with_distance(now);
             (EventKind::TokenMade, [nothing(), nothing(), host.to_string(), until, nothing(), nothing()])
         }
-        AuditEvent::HostEnrolled { host, .. } => {
-            (EventKind::HostEnrolled, [nothing(), nothing(), host.to_string(), nothing(), nothing(), nothing()])
+        AuditEvent::HostEnrolled(Enrollment { host, .. }) | AuditEvent::HostFrozen(IdentityFork { host, .. }) => {
+            (entry.event.kind(), [nothing(), nothing(), host.to_string(), nothing(), nothing(), nothing()])
         }
         AuditEvent::HostDisabled(change) | AuditEvent::HostEnabled(change) | AuditEvent::HostRemoved(change) => {
             let remark = change.remark.as_ref().map_or_else(nothing, |remark| shorten(remark.as_str()));
@@ -149,7 +150,10 @@ fn reason(rule: &Rule) -> String {
              (declaration {declaration})"
         ),
         Rule::Token { token } => format!("the host spent the token with hash {token}"),
-        Rule::Identity => "the host showed its identity, still valid, and asked for the next".to_owned(),
+        Rule::Identity { renewed: None } => "the host showed its identity and asked for the next".to_owned(),
+        Rule::Identity { renewed: Some(serial) } => {
+            format!("the host showed its identity with serial {serial} and asked for the next")
+        }
         Rule::ServerNames => "the daemon's own certificate: server_names in ca.yaml".to_owned(),
         Rule::Init => "psfca init".to_owned(),
     }
