@@ -216,7 +216,9 @@ async fn a_host_is_urgent_by_its_newest_certificates_for_names_that_it_may_still
     books.clock.set(23 * 24 * HOUR);
     assert!(is_urgent(&stranger).await);
     books.clock.set(31 * 24 * HOUR);
-    assert!(!is_urgent(&stranger).await, "an expired identity is not served, so nothing is urgent");
+    assert!(is_urgent(&stranger).await, "an identity in its grace has to be renewed now");
+    books.clock.set(38 * 24 * HOUR);
+    assert!(!is_urgent(&stranger).await, "after its grace it is not served, so nothing is urgent");
 }
 
 #[test]

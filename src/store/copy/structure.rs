@@ -31,7 +31,7 @@ pub(super) fn faults(connection: &Connection) -> Result<Vec<String>, StoreError>
         faults.push("the tables, indexes or their definitions are not those of this version".to_owned());
     }
     pragma(connection, "quick_check", &mut faults)?;
-    for table in ["tile_hash", "event", "host", "token", "declaration", "backup"] {
+    for table in ["tile_hash", "event", "host", "renewal", "token", "declaration", "backup"] {
         pragma(connection, &format!("integrity_check('{table}')"), &mut faults)?;
     }
     if ours {
