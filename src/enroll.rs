@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use crate::ca::csr::SubjectKey;
 use crate::ca::identity::HostIdentity;
 use crate::clock::Timestamp;
+use crate::enrollment::EnrolledBy;
 use crate::grant::{Grant, Rule};
 use crate::issue::{CertificateAuthority, IssueError, Issued, KeySource};
 use crate::name::HostName;
@@ -54,7 +55,9 @@ impl CertificateAuthority {
         let grant = Grant::identity(&host, &self.trust_domain, IDENTITY_LIFETIME, Rule::Token { token });
 
         // 3 to 8. The token is checked again and spent, and the host enrolled, inside the append.
-        let issued = self.certify(&grant, KeySource::Verified(&key), Condition::Enrollment { token }).await?;
+        let issued = self
+            .certify(&grant, KeySource::Verified(&key), Condition::Enrollment { by: EnrolledBy::Token { token } })
+            .await?;
         Ok((issued, host))
     }
 
@@ -65,13 +68,15 @@ impl CertificateAuthority {
     pub async fn renew_identity(&self, identity: &HostIdentity, request: &[u8]) -> Result<Issued, IssueError> {
         self.require_open()?;
 
-        // 1. The connection proves the host.
-        let host = self.admit(identity)?;
+        // 1. The connection proves the host, for a while also with an identity that has ended.
+        let host = self.admit_in_grace(identity).await?;
 
-        // 2. A valid identity of an enabled host is the rule.
-        let grant = Grant::identity(host, &self.trust_domain, IDENTITY_LIFETIME, Rule::Identity);
+        // 2. An identity of an enabled host is the rule.
+        let renewed = Some(identity.serial.clone());
+        let grant = Grant::identity(host, &self.trust_domain, IDENTITY_LIFETIME, Rule::Identity { renewed });
 
-        // 3 to 8.
-        self.certify(&grant, KeySource::Request(request), Condition::Enabled { host: host.clone() }).await
+        // 3 to 8. Inside the append: the key that renewed it before is given the same again, and two
+        //    keys freeze the host.
+        self.certify(&grant, KeySource::Request(request), Condition::Renewal { identity: identity.shown() }).await
     }
 }

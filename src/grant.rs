@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::digest::Digest;
 use crate::name::{DnsName, HostName, RoleName};
 use crate::profile::{KeyKind, Lifetime, SubjectAltNames, Usages};
+use crate::serial::Serial;
 
 /// A line of a declaration, for people: `ca-config/tls.yaml:31`.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -45,8 +46,12 @@ pub enum Rule {
         /// SHA-256 of the token's secret.
         token: Digest,
     },
-    /// The host's own identity, still valid, asked for its successor.
-    Identity,
+    /// The host's own identity asked for its successor.
+    Identity {
+        /// The serial of that identity; none in what an older psfca wrote.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        renewed: Option<Serial>,
+    },
     /// `server_names` in `ca.yaml`: the daemon's own certificate.
     ServerNames,
     /// `psfca init`: the CA's own certificates.
@@ -64,6 +69,7 @@ struct FlatRule {
     defined: Option<Place>,
     pattern: Option<Arc<str>>,
     token: Option<Digest>,
+    renewed: Option<Serial>,
 }
 
 #[derive(serde::Deserialize)]
@@ -80,7 +86,7 @@ impl TryFrom<FlatRule> for Rule {
     type Error = &'static str;
 
     fn try_from(flat: FlatRule) -> Result<Self, Self::Error> {
-        let FlatRule { by, declaration, listed, role, defined, pattern, token } = flat;
+        let FlatRule { by, declaration, listed, role, defined, pattern, token, renewed } = flat;
         Ok(match by {
             By::Declaration => Self::Declaration {
                 declaration: declaration.ok_or("missing field `declaration`")?,
@@ -90,7 +96,7 @@ impl TryFrom<FlatRule> for Rule {
                 pattern: pattern.ok_or("missing field `pattern`")?,
             },
             By::Token => Self::Token { token: token.ok_or("missing field `token`")? },
-            By::Identity => Self::Identity,
+            By::Identity => Self::Identity { renewed },
             By::ServerNames => Self::ServerNames,
             By::Init => Self::Init,
         })
@@ -103,7 +109,7 @@ impl Rule {
     pub const fn role(&self) -> Option<&RoleName> {
         match self {
             Self::Declaration { role, .. } => Some(role),
-            Self::Token { .. } | Self::Identity | Self::ServerNames | Self::Init => None,
+            Self::Token { .. } | Self::Identity { .. } | Self::ServerNames | Self::Init => None,
         }
     }
 }

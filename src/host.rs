@@ -15,6 +15,8 @@ pub enum HostState {
     Enabled,
     /// Enrolled, and refused everything until an operator enables it.
     Disabled,
+    /// Two keys asked to renew one identity of it; refused everything until an operator decides.
+    Frozen,
     /// No longer enrolled; the name is remembered, so that only an operator can let it come back.
     Removed,
 }
@@ -26,14 +28,18 @@ impl HostState {
         match self {
             Self::Enabled => "enabled",
             Self::Disabled => "disabled",
+            Self::Frozen => "frozen",
             Self::Removed => "removed",
         }
     }
 
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Enabled, Self::Disabled, Self::Frozen, Self::Removed];
+
     /// Reads what [`HostState::as_str`] writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Enabled, Self::Disabled, Self::Removed].into_iter().find(|state| state.as_str() == text)
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 
     /// What `action` makes of a host in this state; none where that cannot be. A removed host has no

@@ -2,14 +2,15 @@
 //! same numbers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ca::authorities::Authorities;
 use crate::ca::certificate::certificate_pem;
 use crate::ca::csr::{CsrError, MadeKey, SubjectKey};
 use crate::ca::identity::HostIdentity;
-use crate::ca::lint::{self, LintError};
-use crate::ca::signer::SignError;
-use crate::ca::tbs::{self, TbsError};
+use crate::ca::lint::{self, LintError, Linted};
+use crate::ca::signer::{SignError, Signed};
+use crate::ca::tbs::{self, Tbs, TbsError};
 use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, Timestamp};
 use crate::grant::Grant;
@@ -23,7 +24,7 @@ use crate::profile::SubjectFields;
 use crate::random::{NoRandomness, Random};
 use crate::renewal::Validity;
 use crate::serial::Serial;
-use crate::store::{Condition, Draft, RecordError, Store};
+use crate::store::{Condition, Draft, RecordError, Recorded, Store, StoreError};
 
 /// How often a request is judged again because the declaration changed under it.
 const JUDGEMENTS: u32 = 3;
@@ -40,6 +41,8 @@ pub struct CertificateAuthority {
     pub trust_domain: DnsName,
     /// The declaration in force.
     pub declaration: DeclarationSlot,
+    /// For how long after its end an identity can still be renewed.
+    pub identity_grace: Duration,
     /// What signs the ledger's heads.
     pub checkpoints: Checkpoints,
     /// Time.
@@ -60,11 +63,14 @@ pub enum KeySource<'a> {
 }
 
 /// Why a host that shows an identity is not served.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
     /// Past its end.
-    #[error("the identity of {host} expired at {end}; enrol the host again with a token that replaces it")]
+    #[error(
+        "the identity of {host} expired at {end}: it can be renewed for a while (psfca renew) and is good for nothing \
+         else; after that only a token that replaces it helps"
+    )]
     Expired {
         /// The host.
         host: HostName,
@@ -80,9 +86,15 @@ pub enum IdentityError {
     /// Switched off by an operator.
     #[error("{0} is disabled")]
     Disabled(HostName),
+    /// Two keys asked to renew one identity.
+    #[error("{host}", host = RecordError::HostFrozen(.0.clone()))]
+    Frozen(HostName),
     /// Removed by an operator: the identity is none any more.
     #[error("{0} was removed; only a token that replaces lets it come back: psfca token {0} --replace")]
     Removed(HostName),
+    /// Whether it is served could not be found out.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why no certificate was issued.
@@ -162,19 +174,27 @@ impl CertificateAuthority {
     ///
     /// # Errors
     /// [`IdentityError`].
-    pub fn admit<'a>(&self, identity: &'a HostIdentity) -> Result<&'a HostName, IdentityError> {
+    pub async fn admit<'a>(&self, identity: &'a HostIdentity) -> Result<&'a HostName, IdentityError> {
+        self.admit_until(identity, identity.not_after).await
+    }
+
+    /// As [`Self::admit`], until the end of the grace after the identity's own end.
+    pub(crate) async fn admit_in_grace<'a>(&self, identity: &'a HostIdentity) -> Result<&'a HostName, IdentityError> {
+        self.admit_until(identity, identity.not_after.plus(self.identity_grace)).await
+    }
+
+    async fn admit_until<'a>(&self, identity: &'a HostIdentity, end: Timestamp) -> Result<&'a HostName, IdentityError> {
         let host = &identity.host;
-        if self.clock.now() > identity.not_after {
+        if self.clock.now() > end {
             return Err(IdentityError::Expired { host: host.clone(), end: identity.not_after });
         }
-        match self.store.host(host) {
-            None => Err(IdentityError::Unknown(host.clone())),
-            Some(found) => match found.state {
-                HostState::Removed => Err(IdentityError::Removed(host.clone())),
-                HostState::Disabled => Err(IdentityError::Disabled(host.clone())),
-                HostState::Enabled if identity.issued < found.enrolled => Err(IdentityError::Replaced(host.clone())),
-                HostState::Enabled => Ok(host),
-            },
+        let found = self.store.host(host).ok_or_else(|| IdentityError::Unknown(host.clone()))?;
+        match found.state {
+            HostState::Removed => Err(IdentityError::Removed(host.clone())),
+            HostState::Disabled => Err(IdentityError::Disabled(host.clone())),
+            HostState::Frozen => Err(IdentityError::Frozen(host.clone())),
+            HostState::Enabled if self.store.is_current(&identity.shown(), &found).await? => Ok(host),
+            HostState::Enabled => Err(IdentityError::Replaced(host.clone())),
         }
     }
 
@@ -200,7 +220,7 @@ impl CertificateAuthority {
         let mut judgements = 0;
         loop {
             // 1. The connection proves the host; the request never says who is asking.
-            let host = self.admit(identity)?;
+            let host = self.admit(identity).await?;
 
             // 2. Judge against the declaration now in force, at first issue and at every renewal.
             let in_force = self.declaration.current();
@@ -208,7 +228,8 @@ impl CertificateAuthority {
                 Verdict::Granted(grant) => grant,
                 Verdict::Denied(denial) => return Err(IssueError::Denied(denial)),
             };
-            let condition = Condition::Service { host: host.clone(), declaration: in_force.declaration.digest() };
+            let declaration = in_force.declaration.digest();
+            let condition = Condition::Service { identity: identity.shown(), declaration };
 
             // 3 to 8. A declaration that came in force meanwhile means: judge again.
             judgements += 1;
@@ -276,10 +297,23 @@ impl CertificateAuthority {
             rule: grant.rule().clone(),
         };
         let draft = Draft::new(now, record, Arc::clone(linted.bytes()), condition)?;
-        let recorded = self.store.record(draft).await?;
+        let mut recorded = self.store.record(draft.clone()).await?;
 
-        // 7. Sign exactly what was recorded, and verify the signature.
-        let signed = issuer.sign(&recorded, &linted)?;
+        // 7. Sign exactly what was recorded, and verify the signature. Where the same key was given an
+        //    identity before, it is given that again, unless cert_opts or the CA have changed since.
+        let given_again = match recorded.is_repeated() {
+            true => self.give_again(&recorded, grant, &key),
+            false => None,
+        };
+        let (signed, certificate) = match given_again {
+            Some(found) => found,
+            None => {
+                if recorded.is_repeated() {
+                    recorded = self.store.record(draft.anew()).await?;
+                }
+                (issuer.sign(&recorded, &linted)?, linted)
+            }
+        };
 
         // 8. Answer; the signature goes beside the entry with the next batch.
         self.store.release(&recorded, signed.signature);
@@ -287,11 +321,22 @@ impl CertificateAuthority {
         Ok(Issued {
             chain_pem,
             leaf: signed.der,
-            serial: linted.serial().clone(),
+            serial: certificate.serial().clone(),
             proof: self.checkpoints.prove(&recorded, &self.store).await,
-            not_after: linted.not_after(),
-            renew_after: Validity::new(linted.not_before(), linted.not_after(), linted.serial()).due(),
+            not_after: certificate.not_after(),
+            renew_after: Validity::new(certificate.not_before(), certificate.not_after(), certificate.serial()).due(),
             made_key,
         })
+    }
+
+    /// What was recorded before for the same key, signed: by the signature that was stored, or, where
+    /// a crash came before it was, by a new one over the same bytes. None where those bytes are not
+    /// what would be certified now.
+    fn give_again(&self, recorded: &Recorded, grant: &Grant, key: &SubjectKey) -> Option<(Signed, Linted)> {
+        let issuer = self.authorities.issuer(grant.kind());
+        let tbs = Tbs::of_recorded(recorded)?;
+        let linted = lint::leaf(tbs, grant, &self.subject, key, issuer.certificate()).ok()?;
+        let signed = issuer.signed_before(recorded).or_else(|| issuer.sign(recorded, &linted).ok())?;
+        Some((signed, linted))
     }
 }

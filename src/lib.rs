@@ -7,6 +7,7 @@ pub mod clock;
 pub mod diagnostic;
 pub mod digest;
 pub mod durable;
+pub mod enrollment;
 pub mod grant;
 pub mod host;
 pub mod name;

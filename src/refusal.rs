@@ -17,7 +17,9 @@ pub enum RefusalReason {
     NotEnrolled,
     /// The host is disabled.
     Disabled,
-    /// The identity is past its end.
+    /// Two keys asked to renew one identity of the host.
+    Frozen,
+    /// The identity is past its end, or, where its renewal was asked for, past its grace.
     IdentityExpired,
     /// The host has enrolled again since the identity was issued.
     IdentityReplaced,
@@ -47,6 +49,7 @@ impl RefusalReason {
             Self::NoIdentity => "no_identity",
             Self::NotEnrolled => "not_enrolled",
             Self::Disabled => "disabled",
+            Self::Frozen => "frozen",
             Self::IdentityExpired => "identity_expired",
             Self::IdentityReplaced => "identity_replaced",
             Self::Denied => "denied",
@@ -104,6 +107,7 @@ mod tests {
             R::NoIdentity,
             R::NotEnrolled,
             R::Disabled,
+            R::Frozen,
             R::IdentityExpired,
             R::IdentityReplaced,
             R::Denied,

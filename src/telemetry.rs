@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::grant::CertificateKind;
+use crate::host::HostState;
 
 /// What kind of certificate a counter counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -21,6 +22,12 @@ pub struct KindLabel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
     reason: &'static str,
+}
+
+/// In which state a host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    state: &'static str,
 }
 
 /// Why a connection was ended.
@@ -80,6 +87,7 @@ pub struct Metrics {
     issued: Family<KindLabel, Counter<u64, AtomicU64>>,
     refused: Family<ReasonLabel, Counter<u64, AtomicU64>>,
     ca_not_after: Family<KindLabel, Gauge<i64, AtomicI64>>,
+    hosts: Family<StateLabel, Gauge<i64, AtomicI64>>,
     ledger_size: Gauge<i64, AtomicI64>,
     declaration_current: Gauge<i64, AtomicI64>,
     witness_cosigns: Family<WitnessLabel, Gauge<i64, AtomicI64>>,
@@ -97,6 +105,7 @@ impl Default for Metrics {
             issued: Family::default(),
             refused: Family::default(),
             ca_not_after: Family::default(),
+            hosts: Family::default(),
             ledger_size: Gauge::default(),
             declaration_current: Gauge::default(),
             witness_cosigns: Family::default(),
@@ -114,6 +123,11 @@ impl Default for Metrics {
             "When each CA certificate ends, seconds since 1970",
             Unit::Seconds,
             metrics.ca_not_after.clone(),
+        );
+        registry.register(
+            "hosts",
+            "Known hosts by their state; a frozen one waits for an operator",
+            metrics.hosts.clone(),
         );
         registry.register("ledger_entries", "Entries in the ledger", metrics.ledger_size.clone());
         registry.register(
@@ -161,6 +175,12 @@ impl Metrics {
     /// A CA certificate ends at `seconds` since 1970.
     pub fn ca_ends(&self, kind: CertificateKind, seconds: i64) {
         self.ca_not_after.get_or_create(&KindLabel { kind: kind.as_str() }).set(seconds);
+    }
+
+    /// So many hosts are in `state`.
+    pub fn hosts(&self, state: HostState, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.hosts.get_or_create(&StateLabel { state: state.as_str() }).set(count);
     }
 
     /// A connection was opened.

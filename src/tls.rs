@@ -18,9 +18,12 @@ use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, PeerIncompatible};
 use rustls::{RootCertStore, ServerConfig, SignatureScheme};
 
+use self::grace::InGrace;
 use crate::clock::{Clock, Timestamp};
 use crate::digest::Digest;
 use crate::token;
+
+mod grace;
 
 /// The only protocol that is spoken inside TLS (RFC 7301).
 const ALPN: &[u8] = b"http/1.1";
@@ -48,7 +51,8 @@ pub enum TlsError {
 
 /// The daemon's side. `chain` is sent as it is: leaf, issuing CA and, for hosts that come with a
 /// token, the root. A client certificate is optional; one that is sent must be signed by one of
-/// `identity_roots` itself, be within its dates and allow client authentication, or the handshake fails.
+/// `identity_roots` itself, be within its dates or ended no longer ago than `grace`, and allow client
+/// authentication, or the handshake fails.
 ///
 /// # Errors
 /// [`TlsError`] when chain and key do not match or a root is no certificate.
@@ -57,6 +61,7 @@ pub fn server_config(
     key: PrivateKeyDer<'static>,
     identity_roots: &[CertificateDer<'_>],
     clock: Arc<dyn Clock>,
+    grace: Duration,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = provider();
     let verifier = WebPkiClientVerifier::builder_with_provider(root_store(identity_roots)?, provider.clone())
@@ -66,7 +71,7 @@ pub fn server_config(
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(RustlsTime(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Credentials)?
-        .with_client_cert_verifier(Arc::new(WithoutIntermediates(verifier)))
+        .with_client_cert_verifier(Arc::new(InGrace { verifier: Arc::new(WithoutIntermediates(verifier)), grace }))
         .with_single_cert(chain, key)
         .map_err(TlsError::Credentials)?;
     config.alpn_protocols = vec![ALPN.to_vec()];

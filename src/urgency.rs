@@ -8,13 +8,13 @@ use crate::store::StoreError;
 
 impl CertificateAuthority {
     /// Whether the host of `identity` needs the CA soon: it is served, and its identity, or its newest certificate for a
-    /// name that it may still have, has less than a quarter of its life left or none. A name that the host never had
+    /// name that it may still have, has less than a quarter of its life left or none; an identity in its grace has none. A name that the host never had
     /// makes nothing urgent: no service rests on it yet.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn is_urgent(&self, identity: &HostIdentity) -> Result<bool, StoreError> {
-        let Ok(host) = self.admit(identity) else { return Ok(false) };
+        let Ok(host) = self.admit_in_grace(identity).await else { return Ok(false) };
         let now = self.clock.now();
         if is_nearly_over(identity.issued, identity.not_after, now) {
             return Ok(true);

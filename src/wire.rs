@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::enrollment::{Enrollment, IdentityFork};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::HostChange;
 use crate::name::{DnsName, HostName, RoleName};
@@ -19,7 +20,7 @@ use crate::serial::Serial;
 
 pub use health::{CaHealth, DeclarationHealth, Health, WitnessHealth};
 pub use hosts::{
-    HostAnswer, HostCertificate, HostDetails, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
+    HostAnswer, HostCertificate, HostDetails, HostFork, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
 };
 pub use restoration::{ClosedHealth, ReopenRequest};
 
@@ -121,7 +122,7 @@ pub enum EventKind {
     Declaration,
     /// An operator made a token.
     TokenMade,
-    /// A host spent a token.
+    /// A host was let in.
     HostEnrolled,
     /// Bodies of certificates were dropped after their retention.
     BodiesDropped,
@@ -135,6 +136,8 @@ pub enum EventKind {
     HostEnabled,
     /// An operator removed a host.
     HostRemoved,
+    /// Two keys asked to renew one identity; its host is frozen.
+    HostFrozen,
     /// The ledger was restored from a backup; the CA is closed from here on.
     Restored,
     /// An operator has confirmed the hosts; the CA is open from here on.
@@ -156,6 +159,7 @@ impl EventKind {
             Self::HostDisabled => "host_disabled",
             Self::HostEnabled => "host_enabled",
             Self::HostRemoved => "host_removed",
+            Self::HostFrozen => "host_frozen",
             Self::Restored => "restored",
             Self::Reopened => "reopened",
         }
@@ -202,15 +206,8 @@ pub enum AuditEvent {
         /// Who made it.
         operator_uid: u32,
     },
-    /// A host spent a token.
-    HostEnrolled {
-        /// The host.
-        host: HostName,
-        /// Hash of the token's secret.
-        token: Digest,
-        /// SHA-256 of the public key that spent it.
-        key_sha256: Digest,
-    },
+    /// A host was let in.
+    HostEnrolled(Enrollment),
     /// Bodies of certificates were dropped after their retention.
     BodiesDropped {
         /// Only of certificates that ended before this moment.
@@ -231,6 +228,8 @@ pub enum AuditEvent {
     HostEnabled(HostChange),
     /// An operator removed a host.
     HostRemoved(HostChange),
+    /// Two keys asked to renew one identity; its host is frozen.
+    HostFrozen(IdentityFork),
     /// The ledger was restored from a backup.
     Restored(Restoration),
     /// An operator has confirmed the hosts.
@@ -245,13 +244,14 @@ impl AuditEvent {
             Self::Certificate(_) => EventKind::Certificate,
             Self::Declaration { .. } => EventKind::Declaration,
             Self::TokenMade { .. } => EventKind::TokenMade,
-            Self::HostEnrolled { .. } => EventKind::HostEnrolled,
+            Self::HostEnrolled(_) => EventKind::HostEnrolled,
             Self::HostDisabled(_) => EventKind::HostDisabled,
             Self::HostEnabled(_) => EventKind::HostEnabled,
             Self::HostRemoved(_) => EventKind::HostRemoved,
             Self::BodiesDropped { .. } => EventKind::BodiesDropped,
             Self::Refused(_) => EventKind::Refused,
             Self::Recovered { .. } => EventKind::Recovered,
+            Self::HostFrozen(_) => EventKind::HostFrozen,
             Self::Restored(_) => EventKind::Restored,
             Self::Reopened(_) => EventKind::Reopened,
         }

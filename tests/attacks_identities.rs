@@ -124,7 +124,10 @@ fn a_certificate_of_the_identity_ca_for_any_other_use_is_no_identity() {
         ("a CA of no further ones", |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0))),
         ("that signs nothing", |params| params.key_usages = vec![KeyUsagePurpose::KeyEncipherment]),
         ("that signs certificates", |params| params.key_usages.push(KeyUsagePurpose::KeyCertSign)),
-        ("that ended", |params| params.not_after = OffsetDateTime::now_utc() - Duration::seconds(2)),
+        ("that ended just before the days of grace", |params| {
+            params.not_before = OffsetDateTime::now_utc() - Duration::days(37);
+            params.not_after = OffsetDateTime::now_utc() - Duration::days(7) - Duration::seconds(2);
+        }),
         ("that ended long ago", |params| {
             params.not_before = OffsetDateTime::now_utc() - Duration::days(60);
             params.not_after = OffsetDateTime::now_utc() - Duration::days(30);

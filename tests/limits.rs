@@ -216,7 +216,9 @@ async fn a_host_is_urgent_by_its_newest_certificates_for_names_that_it_may_still
     books.clock.set(23 * 24 * HOUR);
     assert!(is_urgent(&stranger).await);
     books.clock.set(31 * 24 * HOUR);
-    assert!(!is_urgent(&stranger).await, "an expired identity is not served, so nothing is urgent");
+    assert!(is_urgent(&stranger).await, "an identity in its grace has to be renewed now");
+    books.clock.set(38 * 24 * HOUR);
+    assert!(!is_urgent(&stranger).await, "after its grace it is not served, so nothing is urgent");
 }
 
 #[test]
@@ -254,6 +256,7 @@ fn the_flood_of_one_host_does_not_keep_another_from_renewing() {
     let [host, other] = ["pg0.iad1.psf.io", "pg1.iad1.psf.io"].map(|name| Host::enroll(&ca, name));
     let request = csr(host.dir(), &P256);
     let as_host = client(&ca, Some(&host));
+    let begin = std::time::Instant::now();
     let (begun, stop) = (std::sync::Barrier::new(9), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -277,7 +280,9 @@ fn the_flood_of_one_host_does_not_keep_another_from_renewing() {
         }
     });
     let listed = |host: &Host| ca.ok(&["audit", "list", "--role", "postgresql", "--host", &host.name, "--json"]);
-    assert_eq!(listed(&host).lines().count(), 60, "what is refused leaves no entry");
+    let granted = listed(&host).lines().count() as u64;
+    let allowed = 60 + begin.elapsed().as_secs() + 1;
+    assert!((60..=allowed).contains(&granted), "{granted} entries; what is refused leaves none");
     assert_eq!(listed(&other).lines().count(), 1 + 2 * 3, "one name, then twice all three");
 }
 

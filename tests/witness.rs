@@ -269,7 +269,9 @@ fn a_witness_that_was_killed_remembers_what_it_cosigned() {
     let before = witness.remembered();
     ca.serve();
     ca.wait_for_log("THE LEDGER WENT BACK: the witness has cosigned");
-    assert!(witness.log().contains("WENT BACK: the ledger showed a head with fewer entries"), "{}", witness.log());
+    wait_until("the witness says so", || {
+        witness.log().contains("WENT BACK: the ledger showed a head with fewer entries")
+    });
     refused(&host, NOT_WITNESSED);
     assert_eq!(witness.remembered(), before);
 }

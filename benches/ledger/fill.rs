@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use psfca::clock::{Clock as _, Timestamp};
 use psfca::declaration;
 use psfca::digest::Digest;
+use psfca::enrollment::EnrolledBy;
 use psfca::grant::{CertificateKind, Place, Rule};
 use psfca::ledger::CertificateRecord;
 use psfca::name::{HostName, RoleName};
@@ -118,7 +119,7 @@ impl Filler {
         let host = self.host(host);
         (record.kind, record.name, record.host) = (CertificateKind::Identity, host.to_string(), Some(host));
         (record.not_after, record.rule) = (at.plus(Duration::from_secs(30 * DAY)), Rule::Token { token });
-        self.draft(record, at, Condition::Enrollment { token })
+        self.draft(record, at, Condition::Enrollment { by: EnrolledBy::Token { token } })
     }
 
     fn draft(&self, mut record: CertificateRecord, at: Timestamp, condition: Condition) -> Draft {

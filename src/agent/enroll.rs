@@ -85,7 +85,12 @@ pub(super) async fn next_identity(
     memory: &mut Memory,
 ) -> Result<Bundle, AgentError> {
     let state = &agent.settings.state;
-    memory.before_asking(client, enrolment.host.as_str(), agent.now()).await?;
+    // With an identity that has ended nothing but its renewal can be asked for; the same key is given
+    // the same answer, so that asking again costs the ledger nothing.
+    let ended = enrolment.validity().not_after < agent.now();
+    if !ended {
+        memory.before_asking(client, enrolment.host.as_str(), agent.now()).await?;
+    }
     let key = identity::pending_key(state)?;
     let request = key::request(&key)?;
     let answer = client.send(Method::POST, "/v1/identity", wire::PKCS10, PEM_CHAIN, request).await?.ok()?;
@@ -95,10 +100,19 @@ pub(super) async fn next_identity(
         let (found, expected) = (host.to_string(), enrolment.host.to_string());
         return Err(bad(BundleError::Names { found, expected }));
     }
-    let asked = Asked { kind: CertificateKind::Identity, name: host.as_str(), host: &host, ca_made_key: false };
-    memory.accept(client, &answer, identity.leaf(), &asked, agent.now()).await?;
     let (server, anchors) = (enrolment.server.clone(), enrolment.anchors.clone());
-    let next = Enrolment { server, anchors, identity, host, ledger: memory.seen().clone() };
+    let mut next = Enrolment { server, anchors, identity, host, ledger: memory.seen().clone() };
+    let asked =
+        Asked { kind: CertificateKind::Identity, name: next.host.as_str(), host: &next.host, ca_made_key: false };
+    match ended {
+        // What the ledger has to prove besides is asked with the new identity.
+        true => {
+            let mut client = agent.connect(&next).await?;
+            memory.accept(&mut client, &answer, next.identity.leaf(), &asked, agent.now()).await?;
+        }
+        false => memory.accept(client, &answer, next.identity.leaf(), &asked, agent.now()).await?,
+    }
+    next.ledger = memory.seen().clone();
     next.save(state)?;
     identity::forget_pending_key(state);
     Ok(next.identity)

@@ -279,7 +279,7 @@ pub(super) async fn world() -> World {
     let mut chain = own.chain().certificates().to_vec();
     chain.push(daemon.ca.root_der());
     let roots = [daemon.identities.root_der()];
-    let tls = tls::server_config(chain, own.key().to_rustls(), &roots, daemon.clock.clone()).unwrap();
+    let tls = tls::server_config(chain, own.key().to_rustls(), &roots, daemon.clock.clone(), DAY * 7).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = ServerAddress::parse(&listener.local_addr().unwrap().to_string()).unwrap();
     let serving = tokio::spawn(serve(listener, tls, daemon.clone()));

@@ -2,6 +2,8 @@
 
 use super::fixture::{Fault, NAME, World, world};
 use super::renew::{Options, renew};
+use std::time::Duration;
+
 use super::*;
 use crate::ca::fixture::{DAY, now};
 use crate::digest::Digest;
@@ -186,7 +188,8 @@ async fn two_runs_at_once_do_not_mix() {
 async fn an_identity_that_ran_out_says_to_enrol_again() {
     let world = World::enrolled().await;
     world.renew(now()).await;
-    let report = world.renew(now().plus(DAY * 31)).await;
+    // Seven days after its end the CA no longer lets it in, not even to be renewed.
+    let report = world.renew(now().plus(DAY * 37 + Duration::from_secs(1))).await;
     let Outcome::Failed { error, code, critical } = &report.identity else { panic!("{report:?}") };
     assert!(error.contains("does not accept this host's identity") && error.contains("psfca enroll"), "{error}");
     assert!((*code, *critical, report.exit_code()) == (3, true, 5), "{report:?}");

@@ -27,7 +27,7 @@ pub(super) async fn list(
 ) -> Result<Json<AuditPage>, Refusal> {
     let Query(mut query) = query.map_err(|error| Refusal::Malformed(error.body_text()))?;
     if let Auditor::Host(identity) = &auditor {
-        let host = api.ca.admit(identity)?;
+        let host = api.ca.admit(identity).await?;
         let of_another = query.host.as_ref().is_some_and(|asked| asked != host);
         if of_another || query.event.is_some_and(|event| event != EventKind::Certificate) {
             return Err(Refusal::NotAnOperator);
@@ -66,13 +66,14 @@ fn entry(api: &Api, stored: StoredEntry, body: Option<StoredBody>) -> AuditEntry
         Event::TokenMade { token, host, expires, replace, operator_uid } => {
             AuditEvent::TokenMade { token, host, expires, replace, operator_uid }
         }
-        Event::HostEnrolled { host, token, key_sha256 } => AuditEvent::HostEnrolled { host, token, key_sha256 },
+        Event::HostEnrolled(enrollment) => AuditEvent::HostEnrolled(enrollment),
         Event::BodiesDropped { ended_before } => AuditEvent::BodiesDropped { ended_before },
         Event::Refused(record) => AuditEvent::Refused(record),
         Event::Recovered { statement, operator_uid } => AuditEvent::Recovered { statement, operator_uid },
         Event::HostDisabled(change) => AuditEvent::HostDisabled(change),
         Event::HostEnabled(change) => AuditEvent::HostEnabled(change),
         Event::HostRemoved(change) => AuditEvent::HostRemoved(change),
+        Event::HostFrozen(fork) => AuditEvent::HostFrozen(fork),
         Event::Restored(restoration) => AuditEvent::Restored(restoration),
         Event::Reopened(confirmation) => AuditEvent::Reopened(confirmation),
     };

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::Method;
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 
-use super::Api;
 use super::problem::Refusal;
+use super::{Api, RENEWAL};
 use crate::ca::identity::{HostIdentity, Peer};
 use crate::host::OperatorName;
+use crate::issue::IdentityError;
 use crate::name::HostName;
 use crate::source::Source;
 
@@ -38,6 +42,18 @@ impl<S: Send + Sync> FromRequestParts<S> for From {
             _ => Err(Refusal::NoSuchPath),
         }
     }
+}
+
+/// A connection with an identity that has ended, and is let in for a while, reaches its renewal alone.
+pub(super) async fn confine(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    if let Some(Peer::Network { identity: Some(identity), .. }) = request.extensions().get::<Peer>()
+        && api.ca.clock.now() > identity.not_after
+        && (request.method() != Method::POST || request.uri().path() != RENEWAL)
+    {
+        let ended = IdentityError::Expired { host: identity.host.clone(), end: identity.not_after };
+        return Refusal::Identity(ended).into_response();
+    }
+    next.run(request).await
 }
 
 /// A caller on the admin socket.
@@ -79,7 +95,7 @@ impl FromRequestParts<Arc<Api>> for HostKeeper {
         match parts.extensions.get::<Peer>() {
             Some(Peer::Operator { uid }) => Ok(Self::Operator(Operator { uid: *uid })),
             Some(Peer::Network { identity: Some(identity), .. }) => {
-                let host = api.ca.admit(identity)?;
+                let host = api.ca.admit(identity).await?;
                 if api.operators.contains(host) { Ok(Self::Host(host.clone())) } else { Err(Refusal::NotAHostKeeper) }
             }
             _ => Err(Refusal::NoIdentity),

@@ -27,7 +27,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     WithIdentity(identity): WithIdentity,
 ) -> Result<Json<Entitlements>, Refusal> {
-    let host = api.ca.admit(&identity)?;
+    let host = api.ca.admit(&identity).await?;
     let in_force = api.ca.declaration.current();
     let certs = entitlements(&in_force.declaration, host).iter().filter_map(entitlement).collect();
     Ok(Json(Entitlements { host: host.clone(), certs }))
@@ -41,7 +41,7 @@ pub(super) async fn issue(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    api.throttle.issue(api.ca.admit(&identity)?, api.ca.clock.now())?;
+    api.throttle.issue(api.ca.admit(&identity).await?, api.ca.clock.now())?;
     let Path(name) = name.map_err(|error| Refusal::Malformed(error.to_string()))?;
     let name = DnsName::parse(&name)?;
     let body = read_body(body)?;

@@ -14,7 +14,7 @@ use crate::wire::CipherPolicy;
 
 /// The cipher list for names that have none of their own.
 pub(super) async fn default(State(api): State<Arc<Api>>, auditor: Auditor) -> Result<Json<CipherPolicy>, Refusal> {
-    policy(&api, &auditor, None)
+    policy(&api, &auditor, None).await
 }
 
 /// The cipher list for one name: its own, or else the default.
@@ -24,12 +24,12 @@ pub(super) async fn of_name(
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<CipherPolicy>, Refusal> {
     let Path(name) = name.map_err(|error| Refusal::Malformed(error.to_string()))?;
-    policy(&api, &auditor, Some(DnsName::parse(&name)?))
+    policy(&api, &auditor, Some(DnsName::parse(&name)?)).await
 }
 
-fn policy(api: &Api, auditor: &Auditor, name: Option<DnsName>) -> Result<Json<CipherPolicy>, Refusal> {
+async fn policy(api: &Api, auditor: &Auditor, name: Option<DnsName>) -> Result<Json<CipherPolicy>, Refusal> {
     if let Auditor::Host(identity) = auditor {
-        api.ca.admit(identity)?;
+        api.ca.admit(identity).await?;
     }
     let in_force = api.ca.declaration.current();
     match in_force.declaration.ciphers(name.as_ref()) {

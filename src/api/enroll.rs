@@ -44,7 +44,7 @@ pub(super) async fn renew_identity(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    api.throttle.issue(api.ca.admit(&identity)?, api.ca.clock.now())?;
+    api.throttle.issue(api.ca.admit_in_grace(&identity).await?, api.ca.clock.now())?;
     let body = read_body(body)?;
     let issued = api.ca.renew_identity(&identity, request(&headers, &body)?).await?;
     Ok(answer(issued, CertificateKind::Identity, identity.host.as_str()))

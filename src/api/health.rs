@@ -12,6 +12,7 @@ use super::problem::Refusal;
 use super::{Api, OPENAPI};
 use crate::cosigning::Standing;
 use crate::expiry::ca_health;
+use crate::host::HostState;
 use crate::issue::IssueError;
 use crate::telemetry::OPENMETRICS;
 use crate::wire::{CaHealth, ClosedHealth, DeclarationHealth, Health, WitnessHealth};
@@ -84,6 +85,10 @@ pub(super) async fn openapi() -> impl IntoResponse {
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     for (kind, certificate) in api.ca.authorities.certificates().each() {
         api.metrics.ca_ends(kind, certificate.not_after().unix());
+    }
+    let hosts = api.ca.store.hosts();
+    for state in HostState::ALL {
+        api.metrics.hosts(state, hosts.iter().filter(|host| host.state == state).count());
     }
     api.metrics.at_work(api.throttle.at_work());
     if let Some(standing) = api.ca.checkpoints.witness() {

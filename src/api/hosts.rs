@@ -11,6 +11,7 @@ use super::Api;
 use super::caller::HostKeeper;
 use super::decision::Decision;
 use super::problem::Refusal;
+use crate::enrollment::IdentityFork;
 use crate::grant::Grant;
 use crate::host::{HostAction, HostChange, HostState};
 use crate::ledger::Event;
@@ -18,8 +19,8 @@ use crate::name::HostName;
 use crate::policy::entitlements;
 use crate::store::{Host, HostError, NewHostState, StoreError, StoredEntry};
 use crate::wire::{
-    AuditQuery, CertificateState, EventKind, HostAnswer, HostCertificate, HostDetails, HostGrant, HostRequest,
-    HostSummary,
+    AuditQuery, CertificateState, EventKind, HostAnswer, HostCertificate, HostDetails, HostFork, HostGrant,
+    HostRequest, HostSummary,
 };
 
 /// Every host that was enrolled once, by name.
@@ -35,13 +36,14 @@ pub(super) async fn show(
 ) -> Result<Json<HostDetails>, Refusal> {
     let Path(host) = host.map_err(|error| Refusal::Malformed(error.to_string()))?;
     let found = api.ca.store.host(&host).ok_or_else(|| HostError::Unknown(host.clone()))?;
-    let change = last_change(&api, &found).await?;
+    let (change, fork) = last_change(&api, &found).await?;
     let certificates = api.ca.store.certificates_of(&host, api.ca.clock.now()).await?;
     let grants = entitlements(&api.ca.declaration.current().declaration, &host);
     Ok(Json(HostDetails {
         summary: summary(found),
         operator: change.as_ref().map(|change| change.operator.clone()),
         remark: change.and_then(|change| change.remark),
+        fork: fork.map(HostFork::from),
         may_have: grants.iter().map(host_grant).collect(),
         has: certificates.into_iter().filter_map(host_certificate).collect(),
     }))
@@ -71,20 +73,22 @@ pub(super) async fn change(
     Ok(response)
 }
 
-/// What an operator last did to a host that is not served.
-async fn last_change(api: &Api, host: &Host) -> Result<Option<HostChange>, StoreError> {
+/// Why a host is not served: what an operator last did to it, or how two keys claimed to be it.
+async fn last_change(api: &Api, host: &Host) -> Result<(Option<HostChange>, Option<IdentityFork>), StoreError> {
     let kind = match host.state {
-        HostState::Enabled => return Ok(None),
+        HostState::Enabled => return Ok((None, None)),
         HostState::Disabled => EventKind::HostDisabled,
+        HostState::Frozen => EventKind::HostFrozen,
         HostState::Removed => EventKind::HostRemoved,
     };
     let query =
         AuditQuery { event: Some(kind), host: Some(host.name.clone()), limit: Some(1), ..AuditQuery::default() };
     let (mut entries, _) = api.ca.store.entries(query, api.ca.clock.now()).await?;
-    Ok(entries.pop().and_then(|entry| match entry.event {
-        Event::HostDisabled(change) | Event::HostRemoved(change) => Some(change),
-        _ => None,
-    }))
+    Ok(match entries.pop().map(|entry| entry.event) {
+        Some(Event::HostDisabled(change) | Event::HostRemoved(change)) => (Some(change), None),
+        Some(Event::HostFrozen(fork)) => (None, Some(fork)),
+        _ => (None, None),
+    })
 }
 
 fn summary(host: Host) -> HostSummary {

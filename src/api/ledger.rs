@@ -17,7 +17,7 @@ use crate::wire::{Consistency, ConsistencyQuery, LEDGER_KEY_HEADER};
 
 /// The newest checkpoint, as a signed note.
 pub(super) async fn checkpoint(State(api): State<Arc<Api>>, auditor: Auditor) -> Result<impl IntoResponse, Refusal> {
-    admit(&api, &auditor)?;
+    admit(&api, &auditor).await?;
     let note = api.ca.checkpoints.newest(api.ca.store.head()).await;
     let key = api.ca.checkpoints.verifier().to_string();
     let head = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
@@ -30,7 +30,7 @@ pub(super) async fn consistency(
     auditor: Auditor,
     query: Result<Query<ConsistencyQuery>, QueryRejection>,
 ) -> Result<Json<Consistency>, Refusal> {
-    admit(&api, &auditor)?;
+    admit(&api, &auditor).await?;
     let Query(ConsistencyQuery { old, new }) = query.map_err(|error| Refusal::Malformed(error.body_text()))?;
     match api.ca.store.consistency(old, new).await? {
         Some(hashes) => Ok(Json(Consistency { old, new, hashes })),
@@ -40,7 +40,7 @@ pub(super) async fn consistency(
 
 /// The newest recovery, as the root statement that a root's key has signed.
 pub(super) async fn recovery(State(api): State<Arc<Api>>, auditor: Auditor) -> Result<impl IntoResponse, Refusal> {
-    admit(&api, &auditor)?;
+    admit(&api, &auditor).await?;
     let statement = api.ca.store.recovery().await?.ok_or(Refusal::NoRecovery)?;
     let head = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     Ok((head, statement))
@@ -59,9 +59,9 @@ pub(super) async fn tile(
 }
 
 /// Operators may; a host is asked for its standing first.
-fn admit(api: &Api, auditor: &Auditor) -> Result<(), Refusal> {
+async fn admit(api: &Api, auditor: &Auditor) -> Result<(), Refusal> {
     if let Auditor::Host(identity) = auditor {
-        api.ca.admit(identity)?;
+        api.ca.admit(identity).await?;
     }
     Ok(())
 }

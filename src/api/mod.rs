@@ -33,6 +33,9 @@ pub use throttle::Throttle;
 /// The document that describes the API, also in `docs/`.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
+/// Where an identity is renewed.
+const RENEWAL: &str = "/v1/identity";
+
 /// What every handler can reach.
 pub struct Api {
     /// The CA.
@@ -91,7 +94,7 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/openapi.json", Listener::Both, get(health::openapi)),
         route("GET", "/metrics", Listener::Admin, get(health::metrics)),
         route("POST", "/v1/enroll", Listener::Network, post(enroll::enroll)),
-        route("POST", "/v1/identity", Listener::Network, post(enroll::renew_identity)),
+        route("POST", RENEWAL, Listener::Network, post(enroll::renew_identity)),
         route("GET", "/v1/certs", Listener::Network, get(certs::list)),
         route("POST", "/v1/certs/{name}", Listener::Network, post(certs::issue)),
         route("GET", "/v1/ciphers", Listener::Both, get(ciphers::default)),
@@ -120,6 +123,7 @@ pub fn router(api: Arc<Api>, listener: Listener, limits: RequestLimits) -> Route
         .with_state(Arc::clone(&api))
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), throttle::urgent_first))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), caller::confine))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(move |request, next| problem::within(limits.time, request, next)))
         .layer(middleware::from_fn_with_state(api, decision::report))

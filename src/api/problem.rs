@@ -94,6 +94,8 @@ impl Refusal {
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The CA cannot do this just now");
         const CLOSED: (StatusCode, &str, &str) =
             (StatusCode::SERVICE_UNAVAILABLE, "closed", "The CA was restored and is closed");
+        const FROZEN: (StatusCode, &str, &str) = (StatusCode::FORBIDDEN, "frozen", "Two keys claim to be this host");
+        const REPLACED: (StatusCode, &str, &str) = (StatusCode::FORBIDDEN, "replaced", "The host has a newer identity");
         const INTERNAL: (StatusCode, &str, &str) =
             (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The CA failed on this request");
         match self {
@@ -110,8 +112,10 @@ impl Refusal {
                 IdentityError::Unknown(_) | IdentityError::Removed(_) => {
                     (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled")
                 }
-                IdentityError::Replaced(_) => (StatusCode::FORBIDDEN, "replaced", "The host has a newer identity"),
+                IdentityError::Replaced(_) => REPLACED,
                 IdentityError::Disabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
+                IdentityError::Frozen(_) => FROZEN,
+                IdentityError::Store(_) => UNAVAILABLE,
             },
             Self::Issue(error) | Self::NotIssued { error, .. } => match error {
                 IssueError::Identity(_) | IssueError::Denied(_) => {
@@ -130,6 +134,8 @@ impl Refusal {
                     RecordError::HostUnknown(_) | RecordError::HostRemoved(_) => {
                         (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled")
                     }
+                    RecordError::HostFrozen(_) => FROZEN,
+                    RecordError::IdentityReplaced(_) => REPLACED,
                     RecordError::HostDisabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
                     RecordError::TokenUnknown | RecordError::TokenExpired { .. } | RecordError::TokenSpent(_) => {
                         (StatusCode::FORBIDDEN, "bad-token", "The token cannot be used")

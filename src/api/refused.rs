@@ -24,7 +24,7 @@ impl Noted {
         let (reason, host) = match refusal {
             Refusal::NoIdentity => plain(RefusalReason::NoIdentity),
             Refusal::NotAnOperator | Refusal::NotAHostKeeper => plain(RefusalReason::NotAnOperator),
-            Refusal::Identity(error) => plain(identity(error)),
+            Refusal::Identity(error) => plain(identity(error)?),
             Refusal::Issue(error) | Refusal::NotIssued { error, .. } => issue(error),
             Refusal::Host(_)
             | Refusal::Reopen(_)
@@ -62,25 +62,30 @@ impl Noted {
     }
 }
 
-const fn identity(error: &IdentityError) -> RefusalReason {
-    match error {
+/// None where the store failed.
+const fn identity(error: &IdentityError) -> Option<RefusalReason> {
+    Some(match error {
         IdentityError::Expired { .. } => RefusalReason::IdentityExpired,
         IdentityError::Unknown(_) | IdentityError::Removed(_) => RefusalReason::NotEnrolled,
         IdentityError::Replaced(_) => RefusalReason::IdentityReplaced,
         IdentityError::Disabled(_) => RefusalReason::Disabled,
-    }
+        IdentityError::Frozen(_) => RefusalReason::Frozen,
+        IdentityError::Store(_) => return None,
+    })
 }
 
 /// The reason, and the host that a token is for.
 fn issue(error: &IssueError) -> Option<(RefusalReason, Option<HostName>)> {
     match error {
-        IssueError::Identity(error) => Some((identity(error), None)),
+        IssueError::Identity(error) => Some((identity(error)?, None)),
         IssueError::Denied(_) => Some((RefusalReason::Denied, None)),
         IssueError::Key(_) => Some((RefusalReason::BadKey, None)),
         IssueError::NoCaMadeKey { .. } => Some((RefusalReason::NoCaMadeKey, None)),
         IssueError::Record(error) => match error {
             RecordError::HostUnknown(_) | RecordError::HostRemoved(_) => Some((RefusalReason::NotEnrolled, None)),
             RecordError::HostDisabled(_) => Some((RefusalReason::Disabled, None)),
+            RecordError::HostFrozen(_) => Some((RefusalReason::Frozen, None)),
+            RecordError::IdentityReplaced(_) => Some((RefusalReason::IdentityReplaced, None)),
             RecordError::TokenUnknown => Some((RefusalReason::TokenUnknown, None)),
             RecordError::TokenExpired { host, .. } => Some((RefusalReason::TokenExpired, Some(host.clone()))),
             RecordError::TokenSpent(host) => Some((RefusalReason::TokenSpent, Some(host.clone()))),

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::name::{DnsName, HostName};
 use crate::profile::BACKDATE;
 use crate::serial::Serial;
+use crate::store::ShownIdentity;
 
 /// The bit digitalSignature of key usage (RFC 5280, section 4.2.1.3), counted from the lowest.
 const DIGITAL_SIGNATURE: u16 = 1;
@@ -76,6 +77,14 @@ fn is_for_clients_alone(certificate: &X509Certificate<'_>) -> bool {
         other: Vec::new(),
     };
     *usage.value == KeyUsage { flags: DIGITAL_SIGNATURE } && *extended.value == clients && !certificate.is_ca()
+}
+
+impl HostIdentity {
+    /// What the store asks about it.
+    #[must_use]
+    pub fn shown(&self) -> ShownIdentity {
+        ShownIdentity { host: self.host.clone(), serial: self.serial.clone(), issued: self.issued }
+    }
 }
 
 /// The other end of a connection, put beside each of its requests by the server.

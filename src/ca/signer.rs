@@ -185,6 +185,15 @@ impl Authority {
         }
         Ok(SignedRecovery::new(recovery, key_id(self.certificate.spki()), signature))
     }
+
+    /// An earlier certificate with the signature that was stored for it; none where none was, or where
+    /// it is not by this key.
+    #[must_use]
+    pub fn signed_before(&self, recorded: &Recorded) -> Option<Signed> {
+        let signature = recorded.signature()?.to_vec();
+        let der = assemble(recorded.tbs(), &signature, self.key.kind);
+        self.certificate.has_signed(recorded.tbs(), &signature).then_some(Signed { der, signature })
+    }
 }
 
 /// Signs a recorded certificate with a key that has no certificate yet: a root's own, and what a

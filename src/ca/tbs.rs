@@ -16,8 +16,10 @@ use super::csr::SubjectKey;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Grant};
+use crate::ledger::{CertificateRecord, Entry, Event};
 use crate::profile::{BACKDATE, KeyKind, MAX_COMMON_NAME, SubjectFields};
 use crate::serial::Serial;
+use crate::store::Recorded;
 
 /// To-be-signed bytes with the values that went into them. Not linted yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,17 @@ pub struct Tbs {
     pub(super) serial: Serial,
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
+}
+
+impl Tbs {
+    /// Bytes that were recorded before, with the values of their entry. None where that is no
+    /// certificate's.
+    #[must_use]
+    pub fn of_recorded(recorded: &Recorded) -> Option<Self> {
+        let Event::Certificate(record) = Entry::decode(recorded.entry()).ok()?.event else { return None };
+        let CertificateRecord { serial, not_before, not_after, .. } = record;
+        Some(Self { bytes: recorded.tbs().into(), serial, not_before, not_after })
+    }
 }
 
 /// Why no certificate was built.

@@ -12,7 +12,7 @@ use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostState, Remark};
 use crate::name::HostName;
 use crate::profile::Lifetime;
-use crate::wire::{HostAnswer, HostDetails, HostGrant, HostSummary};
+use crate::wire::{HostAnswer, HostDetails, HostFork, HostGrant, HostSummary};
 
 /// `psfca host`
 #[derive(Debug, Args)]
@@ -126,6 +126,7 @@ pub fn print_details(details: &HostDetails, now: Timestamp) -> io::Result<()> {
     match state {
         HostState::Enabled => {}
         HostState::Disabled => writeln!(out, "          it gets nothing until psfca host enable {host}")?,
+        HostState::Frozen => write_fork(&mut out, details)?,
         HostState::Removed => writeln!(out, "          it gets nothing until psfca token {host} --replace")?,
     }
     writeln!(out, "enrolled  {}", enrolled.with_distance(now))?;
@@ -138,6 +139,26 @@ pub fn print_details(details: &HostDetails, now: Timestamp) -> io::Result<()> {
     }
     writeln!(out, "\nIt has, still valid and not to be taken back:")?;
     write_certificates(&mut out, details, now)
+}
+
+/// What people need who have to find out which of the two is the host.
+fn write_fork(out: &mut impl Write, details: &HostDetails) -> io::Result<()> {
+    let host = &details.summary.host;
+    if let Some(HostFork { serial, key_sha256, other_key_sha256 }) = &details.fork {
+        writeln!(out, "          two keys asked to renew one identity (serial {serial}):")?;
+        writeln!(out, "            first   SHA-256 {key_sha256}, which got the next identity")?;
+        writeln!(out, "            second  SHA-256 {other_key_sha256}, which got nothing")?;
+        writeln!(
+            out,
+            "          so a disk was cloned, an old copy of the host's state was put back, or a thief was here"
+        )?;
+    }
+    writeln!(out, "          it gets nothing until you have found out who is who; then either")?;
+    writeln!(
+        out,
+        "            psfca token {host} --replace   to enrol the right one anew; every older identity is void"
+    )?;
+    writeln!(out, "            psfca host enable {host}   if the first key is the host's, and the second is gone")
 }
 
 fn write_grant(out: &mut impl Write, grant: &HostGrant) -> io::Result<()> {

@@ -101,9 +101,14 @@ async fn a_server_of_another_ca_is_untrusted_and_a_closed_port_unreachable() {
     let clock = || Arc::new(Fixed(now()));
     let names = dns(&["localhost"]);
     let bundle = ca.bundle(&LeafSpec::server(&names));
-    let server =
-        tls::server_config(bundle.chain().certificates().to_vec(), bundle.key().to_rustls(), &[ca.root_der()], clock())
-            .unwrap();
+    let server = tls::server_config(
+        bundle.chain().certificates().to_vec(),
+        bundle.key().to_rustls(),
+        &[ca.root_der()],
+        clock(),
+        std::time::Duration::ZERO,
+    )
+    .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let serving = tokio::spawn(async move {

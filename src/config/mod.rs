@@ -1,6 +1,7 @@
 //! `ca.yaml`: what the CA is called, where it listens, where its files are and which limits hold.
 
 mod read;
+mod subject;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -184,6 +185,8 @@ pub struct CaConfig {
     pub max_lifetime: Lifetime,
     /// How long after a certificate's end its body is kept (`retention`); none: for ever.
     pub retention: Option<Duration>,
+    /// For how long after its end an identity can still be renewed (`identity_grace_days`).
+    pub identity_grace: Duration,
     /// What clients can make the daemon do (`limits`).
     pub limits: Limits,
     /// Who cosigns the ledger's heads (`witness`).

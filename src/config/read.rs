@@ -7,17 +7,18 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::subject::subject;
 use super::{CaConfig, CaKeyKind, CaName, Limits, WitnessConfig, WitnessUrl};
 use crate::diagnostic::{Diagnostics, SourceFile};
 use crate::ledger::cosignature::WitnessKey;
 use crate::name::{DnsName, HostName};
-use crate::profile::{Lifetime, SHORTEST_LIFETIME, SubjectFields};
+use crate::profile::{Lifetime, SHORTEST_LIFETIME};
 use crate::rate::Rate;
 use crate::token::{ServerAddress, ServerName};
 use crate::yaml::reader::{Fields, Reader};
 use crate::yaml::{self, Node};
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "name",
     "cert_opts",
     "trust_domain",
@@ -33,6 +34,7 @@ const KEYS: [&str; 17] = [
     "operators",
     "max_days",
     "retention",
+    "identity_grace_days",
     "limits",
     "witness",
 ];
@@ -44,6 +46,9 @@ const MAX_SERVER_NAMES: usize = 100;
 const MAX_OPERATORS: usize = 100;
 /// Lifetime ceiling when `ca.yaml` names none.
 const DEFAULT_MAX_DAYS: u64 = 90;
+/// For how many days after its end an identity can be renewed when `ca.yaml` does not say, and the most.
+const IDENTITY_GRACE_DAYS: u64 = 7;
+const MAX_IDENTITY_GRACE_DAYS: u64 = 30;
 /// Highest ceiling: well inside the three years of an issuing CA (rule R5).
 const HIGHEST_MAX_DAYS: f64 = 825.0;
 /// Days that bodies are kept when `ca.yaml` does not say.
@@ -83,6 +88,9 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
     let operators = fields.get("operators").map(|node| operators(reader, node)).unwrap_or_default();
     let max_lifetime = max_lifetime(reader, fields);
     let retention = retention(reader, fields);
+    let grace = fields.get("identity_grace_days").map_or(Some(IDENTITY_GRACE_DAYS), |node| {
+        reader.integer(node, "identity_grace_days", 0..=MAX_IDENTITY_GRACE_DAYS)
+    });
     let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
     let witness = fields.get("witness").map(|node| witness(reader, node));
     let ca_key = fields.get("ca_key").map_or(CaKeyKind::default(), |node| ca_key(reader, node));
@@ -102,6 +110,7 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
         operators,
         max_lifetime: max_lifetime?,
         retention: retention?,
+        identity_grace: Duration::from_secs(grace? * 86_400),
         limits,
         // Half a witness is a mistake that was reported, and not none.
         witness: witness.map_or(Some(None), |read| read.map(Some))?,
@@ -148,60 +157,6 @@ fn group_name(text: &str) -> Result<String, &'static str> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     let fits = (1..=32).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('-');
     fits.then(|| text.to_owned()).ok_or("that is not the name of a Unix group")
-}
-
-fn subject(reader: &mut Reader<'_>, node: &Node) -> SubjectFields {
-    const KNOWN: [&str; 7] = ["C", "ST", "L", "O", "OU", "emailAddress", "CN"];
-    let fields = reader.fields(node, "cert_opts", &KNOWN);
-    if let Some(node) = fields.get("CN") {
-        reader.error(
-            &node.span,
-            "cert_opts cannot have CN: the common name is the CA's name",
-            "remove CN and set the key \"name\"",
-        );
-    }
-    let mut part = |key: &str, most: usize| {
-        let node = fields.get(key)?;
-        reader.parsed(node, key, "shorten or correct it", |text| subject_part(text, most))
-    };
-    let parts = SubjectFields {
-        country: part("C", 2),
-        state: part("ST", 128),
-        locality: part("L", 128),
-        organization: part("O", 64),
-        organizational_unit: part("OU", 64),
-        email: part("emailAddress", 255),
-    };
-    if let (Some(country), Some(node)) = (&parts.country, fields.get("C"))
-        && (country.len() != 2 || !country.bytes().all(|b| b.is_ascii_uppercase()))
-    {
-        reader.error(&node.span, format!("{country:?} is not a country code"), "write two capital letters, such as US");
-    }
-    if let (Some(email), Some(node)) = (&parts.email, fields.get("emailAddress"))
-        && !is_email(email)
-    {
-        reader.error(&node.span, format!("{email:?} is not an e-mail address"), "write LOCAL@DOMAIN in ASCII");
-    }
-    parts
-}
-
-/// The bounds are those of RFC 5280, appendix A.1.
-fn subject_part(text: &str, most: usize) -> Result<String, String> {
-    let length = text.chars().count();
-    if length > most {
-        return Err(format!("it has {length} characters; {most} is the most (RFC 5280)"));
-    }
-    if text.chars().any(char::is_control) || text.trim() != text {
-        return Err("it begins or ends with white space, or holds a control character".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-fn is_email(text: &str) -> bool {
-    let Some((local, domain)) = text.split_once('@') else { return false };
-    let local_fits =
-        !local.is_empty() && local.bytes().all(|b| b.is_ascii_graphic() && !b"()<>[]:;,\\\"@".contains(&b));
-    local_fits && DnsName::parse(&domain.to_ascii_lowercase()).is_ok()
 }
 
 fn server_names(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<Vec<ServerName>> {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::{CertificateRecord, Entry, Event};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange, OperatorName, Remark};
 use crate::name::{DnsName, HostName};
@@ -30,6 +31,7 @@ pub(super) struct FlatEntry {
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
     key_sha256: Option<Digest>,
+    other_key_sha256: Option<Digest>,
     ca_made_key: Option<bool>,
     tbs_sha256: Option<Digest>,
     rule: Option<Rule>,
@@ -99,11 +101,11 @@ impl TryFrom<FlatEntry> for Entry {
                 replace: required!(flat.replace),
                 operator_uid: required!(flat.operator_uid),
             },
-            EventKind::HostEnrolled => Event::HostEnrolled {
+            EventKind::HostEnrolled => Event::HostEnrolled(Enrollment {
+                by: EnrolledBy::Token { token: required!(flat.token) },
                 host: required!(flat.host),
-                token: required!(flat.token),
                 key_sha256: required!(flat.key_sha256),
-            },
+            }),
             EventKind::BodiesDropped => Event::BodiesDropped { ended_before: required!(flat.ended_before) },
             EventKind::Refused => Event::Refused(RefusalRecord {
                 reason: required!(flat.reason),
@@ -119,6 +121,12 @@ impl TryFrom<FlatEntry> for Entry {
             EventKind::HostDisabled => flat.host_changed(HostAction::Disable)?,
             EventKind::HostEnabled => flat.host_changed(HostAction::Enable)?,
             EventKind::HostRemoved => flat.host_changed(HostAction::Remove)?,
+            EventKind::HostFrozen => Event::HostFrozen(IdentityFork {
+                host: required!(flat.host),
+                serial: required!(flat.serial),
+                key_sha256: required!(flat.key_sha256),
+                other_key_sha256: required!(flat.other_key_sha256),
+            }),
             EventKind::Restored => Event::Restored(Restoration {
                 size: required!(flat.size),
                 root: required!(flat.root),

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
+use crate::enrollment::{Enrollment, IdentityFork};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange};
 use crate::name::HostName;
@@ -54,15 +55,8 @@ pub enum Event {
         /// Who made it: the uid at the other end of the admin socket.
         operator_uid: u32,
     },
-    /// A host spent a token; the identity's own entry follows.
-    HostEnrolled {
-        /// The host.
-        host: HostName,
-        /// Hash of the token's secret.
-        token: Digest,
-        /// SHA-256 of the public key that spent it.
-        key_sha256: Digest,
-    },
+    /// A host was let in; the identity's own entry follows.
+    HostEnrolled(Enrollment),
     /// Bodies of certificates before this entry are dropped after their retention; those of CAs stay.
     BodiesDropped {
         /// Only of certificates that ended before this moment.
@@ -83,6 +77,8 @@ pub enum Event {
     HostEnabled(HostChange),
     /// An operator removed a host.
     HostRemoved(HostChange),
+    /// Two keys asked to renew one identity; its host is frozen.
+    HostFrozen(IdentityFork),
     /// The ledger was restored from a backup: every token is void, and the CA is closed.
     Restored(Restoration),
     /// An operator has confirmed the hosts: the CA is open.
@@ -107,13 +103,14 @@ impl Event {
             Self::Certificate(_) => EventKind::Certificate,
             Self::Declaration { .. } => EventKind::Declaration,
             Self::TokenMade { .. } => EventKind::TokenMade,
-            Self::HostEnrolled { .. } => EventKind::HostEnrolled,
+            Self::HostEnrolled(_) => EventKind::HostEnrolled,
             Self::BodiesDropped { .. } => EventKind::BodiesDropped,
             Self::Refused(_) => EventKind::Refused,
             Self::Recovered { .. } => EventKind::Recovered,
             Self::HostDisabled(_) => EventKind::HostDisabled,
             Self::HostEnabled(_) => EventKind::HostEnabled,
             Self::HostRemoved(_) => EventKind::HostRemoved,
+            Self::HostFrozen(_) => EventKind::HostFrozen,
             Self::Restored(_) => EventKind::Restored,
             Self::Reopened(_) => EventKind::Reopened,
         }
@@ -129,7 +126,9 @@ impl Event {
             | Self::Recovered { .. }
             | Self::Restored(_)
             | Self::Reopened(_) => None,
-            Self::TokenMade { host, .. } | Self::HostEnrolled { host, .. } => Some(host),
+            Self::TokenMade { host, .. } => Some(host),
+            Self::HostEnrolled(enrollment) => Some(&enrollment.host),
+            Self::HostFrozen(fork) => Some(&fork.host),
             Self::Refused(record) => record.host.as_ref(),
             Self::HostDisabled(change) | Self::HostEnabled(change) | Self::HostRemoved(change) => Some(&change.host),
         }

@@ -63,6 +63,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         subject: config.subject.clone(),
         trust_domain: config.trust_domain.clone(),
         declaration,
+        identity_grace: config.identity_grace,
         checkpoints: checkpoints(&config, &files, &store, &clock)?,
         clock,
         random: Arc::new(SystemRandom),
@@ -169,7 +170,8 @@ async fn own_certificate(
     let chain = chain.into_iter().map(CertificateDer::from).collect();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.expose_der().to_vec()));
     let identity_root = CertificateDer::from(ca.authorities.certificates().identity.der().to_vec());
-    Ok((tls::server_config(chain, key, &[identity_root], Arc::clone(&ca.clock))?, renew_after))
+    let tls = tls::server_config(chain, key, &[identity_root], Arc::clone(&ca.clock), ca.identity_grace)?;
+    Ok((tls, renew_after))
 }
 
 /// Renews the daemon's own certificate in time, and says daily what of the CA ends soon.

@@ -103,21 +103,29 @@ impl ChangeHost {
         write(transaction, &host)?;
         // A token that was made before would undo what was decided now.
         if *action != HostAction::Enable {
-            let sql = "DELETE FROM token WHERE host = ?1";
-            transaction
-                .prepare_cached(sql)
-                .and_then(|mut s| s.execute([host.name.as_str()]))
-                .map_err(StoreError::from)?;
+            void_tokens(transaction, &host.name)?;
         }
         Ok((host, true))
     }
 }
 
+/// Voids every token of a host.
+pub(super) fn void_tokens(transaction: &Transaction<'_>, host: &HostName) -> Result<(), StoreError> {
+    transaction.prepare_cached("DELETE FROM token WHERE host = ?1")?.execute([host.as_str()])?;
+    Ok(())
+}
+
 /// Writes a host's row.
 pub(super) fn write(transaction: &Transaction<'_>, host: &Host) -> Result<(), StoreError> {
     transaction
-        .prepare_cached("INSERT OR REPLACE INTO host (name, state, since, enrolled) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![host.name.as_str(), host.state.as_str(), host.since.unix(), host.enrolled.unix()])?;
+        .prepare_cached("INSERT OR REPLACE INTO host (name, state, since, enrolled, idx) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            host.name.as_str(),
+            host.state.as_str(),
+            host.since.unix(),
+            host.enrolled.unix(),
+            host.enrollment
+        ])?;
     Ok(())
 }
 
@@ -131,14 +139,13 @@ pub(super) fn require_unknown(transaction: &Transaction<'_>, host: &HostName) ->
 }
 
 /// The host is served.
-pub(super) fn require_enabled(transaction: &Transaction<'_>, host: &HostName) -> Result<(), RecordError> {
-    match read::host(transaction, host)? {
-        None => Err(RecordError::HostUnknown(host.clone())),
-        Some(found) => match found.state {
-            HostState::Enabled => Ok(()),
-            HostState::Disabled => Err(RecordError::HostDisabled(found.name)),
-            HostState::Removed => Err(RecordError::HostRemoved(found.name)),
-        },
+pub(super) fn require_enabled(transaction: &Transaction<'_>, host: &HostName) -> Result<Host, RecordError> {
+    let Some(found) = read::host(transaction, host)? else { return Err(RecordError::HostUnknown(host.clone())) };
+    match found.state {
+        HostState::Enabled => Ok(found),
+        HostState::Disabled => Err(RecordError::HostDisabled(found.name)),
+        HostState::Frozen => Err(RecordError::HostFrozen(found.name)),
+        HostState::Removed => Err(RecordError::HostRemoved(found.name)),
     }
 }
 

@@ -16,7 +16,8 @@ pub(super) struct Step {
 }
 
 /// Every step, in order.
-pub(super) const STEPS: [Step; 2] = [Step { to: 2, sql: BODIES }, Step { to: 3, sql: HOSTS_AND_BACKUPS }];
+pub(super) const STEPS: [Step; 3] =
+    [Step { to: 2, sql: BODIES }, Step { to: 3, sql: HOSTS_AND_BACKUPS }, Step { to: 4, sql: RENEWALS }];
 
 /// Version 2: bodies lie apart from the columns of the listing, so that they can be dropped.
 const BODIES: &str = "
@@ -77,6 +78,32 @@ CREATE INDEX token_by_host ON token (host);
 CREATE TABLE backup (
     note TEXT NOT NULL
 ) STRICT;
+";
+
+/// Version 4: a host has the entry that enrolled it last, and an identity the key that renewed it. Versions before this one
+/// did not say which identity was renewed, so there is nothing to fill the table with. A host without such an entry
+/// is none that any of them made: then the step fails.
+const RENEWALS: &str = "
+ALTER TABLE host RENAME TO host_of_version_3;
+CREATE TABLE host (
+    name     TEXT NOT NULL PRIMARY KEY,
+    state    TEXT NOT NULL,
+    since    INTEGER NOT NULL,
+    enrolled INTEGER NOT NULL,
+    idx      INTEGER NOT NULL REFERENCES entry (idx)
+) STRICT;
+INSERT INTO host
+    SELECT name, state, since, enrolled,
+        (SELECT max(event.idx) FROM event WHERE event.event = 'host_enrolled' AND event.host = name)
+    FROM host_of_version_3;
+DROP TABLE host_of_version_3;
+CREATE TABLE renewal (
+    serial     BLOB NOT NULL PRIMARY KEY,
+    host       TEXT NOT NULL,
+    key_sha256 BLOB NOT NULL,
+    idx        INTEGER NOT NULL REFERENCES entry (idx)
+) STRICT;
+CREATE INDEX renewal_by_host ON renewal (host);
 ";
 
 /// Takes every step that leads further than `found`.

@@ -9,11 +9,13 @@
 mod backup;
 mod copy;
 mod hosts;
+mod identities;
 mod listing;
 mod migration;
 mod newest;
 mod probe;
 mod read;
+mod record;
 mod recovery;
 mod refusals;
 mod restoration;
@@ -36,21 +38,23 @@ use tokio::sync::oneshot;
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::grant::CertificateKind;
 use crate::host::HostState;
 use crate::ledger::EntryError;
 use crate::name::HostName;
+use crate::serial::Serial;
 
 pub use backup::{note_of, write_backup};
 pub use copy::{Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, Indexed, LedgerCopy, Octets};
 pub use hosts::{HostError, NewHostState};
+pub use identities::ShownIdentity;
 pub use listing::{StoredBody, StoredEntry, StoredState};
 pub use newest::Newest;
+pub use record::{Condition, Draft, Recorded};
 pub use recovery::NewRecovery;
 pub use restoration::{Closed, NewConfirmation, NewRestoration, ReopenError};
 pub use retention::Sweep;
 pub use tiles::Head;
-pub use verbs::{Condition, Draft, NewDeclaration, NewToken};
+pub use verbs::{NewDeclaration, NewToken};
 
 /// Verbs that may wait for the writer before new ones are turned away.
 const QUEUE: usize = 4_096;
@@ -123,6 +127,15 @@ pub enum RecordError {
     /// The host was removed, perhaps since the request was judged.
     #[error("{0} was removed")]
     HostRemoved(HostName),
+    /// Two keys asked to renew one identity of the host, perhaps just now.
+    #[error(
+        "{0} is frozen: two keys asked to renew one and the same identity, as a cloned disk or a thief would; nothing \
+         is issued to it until an operator has decided (psfca host show {0})"
+    )]
+    HostFrozen(HostName),
+    /// The host has enrolled again since this identity was issued.
+    #[error("{0} has enrolled again since this identity was issued; only the newer one counts")]
+    IdentityReplaced(HostName),
     /// Another declaration came in force since the request was judged: judge again.
     #[error("the declaration changed while the request was handled")]
     DeclarationChanged,
@@ -168,57 +181,8 @@ pub struct Host {
     pub since: Timestamp,
     /// When it was last enrolled.
     pub enrolled: Timestamp,
-}
-
-/// Proof that a certificate's entry is durable. Only this module can make one, and the signer
-/// takes nothing else (rule R1).
-#[must_use]
-#[derive(Debug, Clone)]
-pub struct Recorded {
-    index: u64,
-    kind: CertificateKind,
-    tbs: Arc<[u8]>,
-    entry: Arc<[u8]>,
-    head: Head,
-    hashes: Vec<Digest>,
-}
-
-impl Recorded {
-    /// The entry's index in the ledger.
-    #[must_use]
-    pub const fn index(&self) -> u64 {
-        self.index
-    }
-
-    /// What kind of certificate was recorded.
-    #[must_use]
-    pub const fn kind(&self) -> CertificateKind {
-        self.kind
-    }
-
-    /// The entry's canonical bytes.
-    #[must_use]
-    pub fn entry(&self) -> &[u8] {
-        &self.entry
-    }
-
-    /// A head of the ledger that has the entry under it.
-    #[must_use]
-    pub const fn head(&self) -> Head {
-        self.head
-    }
-
-    /// The hashes that lead from the entry to that head, lowest first.
-    #[must_use]
-    pub fn hashes(&self) -> &[Digest] {
-        &self.hashes
-    }
-
-    /// Exactly the to-be-signed bytes that were recorded.
-    #[must_use]
-    pub fn tbs(&self) -> &[u8] {
-        &self.tbs
-    }
+    /// The entry that says so. Only what was recorded after it counts.
+    pub enrollment: u64,
 }
 
 /// The declaration in force, as the store keeps it across restarts (rule R3).
@@ -249,6 +213,8 @@ pub struct Store {
     leisurely: Arc<tokio::sync::Mutex<Connection>>,
     projection: Arc<RwLock<Projection>>,
     refusals: Arc<Mutex<refusals::RefusalLimit>>,
+    /// The entries of identities that were shown.
+    entries: Mutex<HashMap<Serial, u64>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -284,8 +250,15 @@ impl Store {
             .name("ledger".to_owned())
             .spawn(move || writer.run(&waiting))
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let refusals = Arc::default();
-        Ok(Self { jobs, reader, leisurely, projection, refusals, thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            jobs,
+            reader,
+            leisurely,
+            projection,
+            refusals: Arc::default(),
+            entries: Mutex::default(),
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Records a certificate durably, if its condition holds at that moment.
@@ -294,14 +267,14 @@ impl Store {
     /// [`RecordError`]; nothing was written then, or nothing that counts: an entry that a failing
     /// disk kept secretly shows as recorded and never released.
     pub async fn record(&self, draft: Draft) -> Result<Recorded, RecordError> {
-        self.ask(|reply| Box::new(verbs::Record::new(draft, reply))).await?
+        self.ask(|reply| Box::new(record::Record::new(draft, reply))).await?
     }
 
     /// Stores a signature beside its entry with the next batch; does not wait for it.
     pub fn release(&self, recorded: &Recorded, signature: Vec<u8>) {
         // A full queue or a stopped writer costs the audit the word "issued" for this entry and
         // nothing else, so the host is not made to wait for it.
-        let _ = self.jobs.try_send(writer::Job::Release { index: recorded.index, signature });
+        let _ = self.jobs.try_send(writer::Job::Release { index: recorded.index(), signature });
     }
 
     /// Stores the hash of a new token.

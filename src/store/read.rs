@@ -165,7 +165,7 @@ struct UnknownState(String);
 
 /// The hosts that were enrolled once.
 pub(super) fn hosts(connection: &Connection) -> Result<HashMap<HostName, Host>, StoreError> {
-    let mut statement = connection.prepare("SELECT name, state, since, enrolled FROM host")?;
+    let mut statement = connection.prepare("SELECT name, state, since, enrolled, idx FROM host")?;
     let rows = statement.query_map([], host_row)?;
     Ok(rows.map(|row| row.map(|host| (host.name.clone(), host))).collect::<Result<_, _>>()?)
 }
@@ -177,7 +177,7 @@ pub(super) fn size(connection: &Connection) -> Result<u64, StoreError> {
 
 pub(super) fn host(connection: &Connection, name: &HostName) -> Result<Option<Host>, StoreError> {
     Ok(connection
-        .prepare_cached("SELECT name, state, since, enrolled FROM host WHERE name = ?1")?
+        .prepare_cached("SELECT name, state, since, enrolled, idx FROM host WHERE name = ?1")?
         .query_row([name.as_str()], host_row)
         .optional()?)
 }
@@ -223,6 +223,7 @@ fn host_row(row: &Row<'_>) -> rusqlite::Result<Host> {
         state: HostState::parse(&state).ok_or_else(|| conversion(1, Type::Text, UnknownState(state)))?,
         since: Timestamp::from_unix(row.get(2)?),
         enrolled: Timestamp::from_unix(row.get(3)?),
+        enrollment: row.get(4)?,
     })
 }
 

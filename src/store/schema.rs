@@ -15,7 +15,7 @@ const LOG_PAGES: u32 = 8_192;
 const WRITER_CACHE: i64 = 16 * 1_024;
 
 /// What `PRAGMA user_version` says of the tables below. Every older version has a step in `migration`.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 /// What `PRAGMA application_id` says: `psfc` in ASCII. Other programs count their versions too.
 const APPLICATION: i64 = 0x7073_6663;
 
@@ -88,8 +88,19 @@ CREATE TABLE host (
     name     TEXT NOT NULL PRIMARY KEY,
     state    TEXT NOT NULL,
     since    INTEGER NOT NULL,
-    enrolled INTEGER NOT NULL
+    enrolled INTEGER NOT NULL,
+    idx      INTEGER NOT NULL REFERENCES entry (idx)
 ) STRICT;
+
+-- The key that renewed an identity, since the host last enrolled, and the entry of what it got. Another
+-- key that shows the same identity is somebody else.
+CREATE TABLE renewal (
+    serial     BLOB NOT NULL PRIMARY KEY,
+    host       TEXT NOT NULL,
+    key_sha256 BLOB NOT NULL,
+    idx        INTEGER NOT NULL REFERENCES entry (idx)
+) STRICT;
+CREATE INDEX renewal_by_host ON renewal (host);
 
 CREATE TABLE token (
     hash     BLOB NOT NULL PRIMARY KEY,

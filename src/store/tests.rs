@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 use super::*;
-use crate::grant::Rule;
+use crate::enrollment::EnrolledBy;
+use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange};
 use crate::ledger::{CertificateRecord, Entry, Event, leaf_hash};
 use crate::serial::Serial;
@@ -104,7 +105,12 @@ fn enrolment(number: u32, token: Digest, key: &[u8]) -> Draft {
         key_sha256: Digest::of(key),
         ..record(number)
     };
-    Draft::new(NOW, record, tbs(number).into(), Condition::Enrollment { token }).unwrap()
+    Draft::new(NOW, record, tbs(number).into(), Condition::Enrollment { by: EnrolledBy::Token { token } }).unwrap()
+}
+
+/// The identity of `pg0` in [`Ledger::with_host`].
+fn shown() -> ShownIdentity {
+    ShownIdentity { host: pg0(), serial: record(1_000).serial, issued: NOW }
 }
 
 fn token(hash: Digest, replaces: bool) -> NewToken {
@@ -124,6 +130,7 @@ async fn listed(store: &Store, query: AuditQuery) -> Vec<u64> {
 
 mod files;
 mod hosts;
+mod identities;
 mod listing;
 mod readers;
 mod refusals;

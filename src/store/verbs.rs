@@ -1,20 +1,16 @@
 //! What the writer can be asked for. Each verb checks its condition, writes, and answers after
 //! the commit; a refusal writes nothing.
 
-use std::sync::Arc;
-
 use rusqlite::{Transaction, params};
 use tokio::sync::oneshot::Sender;
 
 use super::tiles::{Edge, Head, StoredNodes};
-use super::{Host, Projection, RecordError, Recorded, StoreError};
+use super::{Projection, RecordError, StoreError};
 use super::{hosts, read, restoration, times};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::host::HostState;
-use crate::ledger::tree::inclusion_proof;
-use crate::ledger::{CertificateRecord, EncodedEntry, Entry, EntryError, Event};
-use crate::name::{HostName, RoleName};
+use crate::ledger::{EncodedEntry, Entry, Event};
+use crate::name::HostName;
 
 /// A piece of work inside a batch.
 pub(super) trait Verb: Send {
@@ -31,7 +27,7 @@ pub(super) trait Verb: Send {
 }
 
 /// Appends an entry to the ledger; the only place that hands out indices.
-fn append(
+pub(super) fn append(
     transaction: &Transaction<'_>,
     edge: &mut Edge,
     entry: &EncodedEntry,
@@ -61,186 +57,6 @@ pub(super) fn append_event(
         .prepare_cached("INSERT INTO event (idx, event, host, recorded) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![index, kind.as_str(), host.as_ref().map(HostName::as_str), at.unix()])?;
     Ok(index)
-}
-
-/// What must hold at the moment a certificate is recorded.
-#[derive(Debug, Clone)]
-pub enum Condition {
-    /// Nothing: the CA's own certificates. All others need a CA that is open.
-    Always,
-    /// The host is enabled, and the declaration that was judged is still in force.
-    Service {
-        /// The host that asked.
-        host: HostName,
-        /// The declaration that allowed it.
-        declaration: Digest,
-    },
-    /// The host is enabled.
-    Enabled {
-        /// The host that asked.
-        host: HostName,
-    },
-    /// The token is good for this key; it is spent and the host enrolled in the same commit.
-    Enrollment {
-        /// Hash of the token's secret.
-        token: Digest,
-    },
-}
-
-/// A certificate on its way into the ledger.
-#[derive(Debug, Clone)]
-pub struct Draft {
-    at: Timestamp,
-    entry: EncodedEntry,
-    record: CertificateRecord,
-    tbs: Arc<[u8]>,
-    condition: Condition,
-}
-
-impl Draft {
-    /// Encodes the entry for `record` at `at`.
-    ///
-    /// # Errors
-    /// When the entry would be over the ledger's limit.
-    pub fn new(
-        at: Timestamp,
-        record: CertificateRecord,
-        tbs: Arc<[u8]>,
-        condition: Condition,
-    ) -> Result<Self, EntryError> {
-        let entry = Entry::new(at, Event::Certificate(record.clone())).encode()?;
-        Ok(Self { at, entry, record, tbs, condition })
-    }
-}
-
-/// [`super::Store::record`].
-pub(super) struct Record {
-    draft: Draft,
-    outcome: Result<Recorded, RecordError>,
-    enrolled: Option<Host>,
-    reply: Sender<Result<Recorded, RecordError>>,
-}
-
-impl Record {
-    pub(super) const fn new(draft: Draft, reply: Sender<Result<Recorded, RecordError>>) -> Self {
-        Self { draft, outcome: Err(RecordError::Store(StoreError::Closed)), enrolled: None, reply }
-    }
-
-    /// Checks the condition and writes what goes with it.
-    fn admit(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), RecordError> {
-        if !matches!(self.draft.condition, Condition::Always) {
-            restoration::require_open(transaction)?;
-        }
-        match &self.draft.condition {
-            Condition::Always => Ok(()),
-            Condition::Enabled { host } => hosts::require_enabled(transaction, host),
-            Condition::Service { host, declaration } => {
-                hosts::require_enabled(transaction, host)?;
-                match read::declaration_in_force(transaction)? {
-                    Some(in_force) if in_force == *declaration => Ok(()),
-                    _ => Err(RecordError::DeclarationChanged),
-                }
-            }
-            Condition::Enrollment { token } => {
-                let token = *token;
-                self.enroll(transaction, edge, token)
-            }
-        }
-    }
-
-    fn enroll(&mut self, transaction: &Transaction<'_>, edge: &mut Edge, token: Digest) -> Result<(), RecordError> {
-        let (at, key) = (self.draft.at, self.draft.record.key_sha256);
-        let row = read::token(transaction, token)?.ok_or(RecordError::TokenUnknown)?;
-        row.check(at, key)?;
-        if self.draft.record.host.as_ref() != Some(&row.host) {
-            return Err(RecordError::TokenUnknown);
-        }
-        if row.spent_by.is_none() {
-            if !row.replaces {
-                hosts::require_unknown(transaction, &row.host)?;
-            }
-            let event = Event::HostEnrolled { host: row.host.clone(), token, key_sha256: key };
-            append_event(transaction, edge, at, event)?;
-            let host = Host { name: row.host, state: HostState::Enabled, since: at, enrolled: at };
-            spend(transaction, token, key, &host)?;
-            self.enrolled = Some(host);
-        }
-        Ok(())
-    }
-}
-
-/// Enrols the host. A token that it spent before is good for nothing from now on, or its key could
-/// still come for an answer that was lost, and be the host again.
-fn spend(transaction: &Transaction<'_>, token: Digest, key: Digest, host: &Host) -> Result<(), StoreError> {
-    transaction
-        .prepare_cached("DELETE FROM token WHERE host = ?1 AND spent_by IS NOT NULL")?
-        .execute([host.name.as_str()])?;
-    transaction
-        .prepare_cached("UPDATE token SET spent_by = ?2 WHERE hash = ?1")?
-        .execute(params![token.as_bytes(), key.as_bytes()])?;
-    hosts::write(transaction, host)
-}
-
-impl Verb for Record {
-    fn apply(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), StoreError> {
-        match self.admit(transaction, edge) {
-            Ok(()) => {}
-            Err(RecordError::Store(error)) => return Err(error),
-            Err(refusal) => {
-                self.outcome = Err(refusal);
-                return Ok(());
-            }
-        }
-        let index = append(transaction, edge, &self.draft.entry, self.draft.at)?;
-        let record = &self.draft.record;
-        transaction
-            .prepare_cached(
-                "INSERT INTO certificate (idx, serial, name, host, role, recorded, not_after, released, dropped)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0)",
-            )?
-            .execute(params![
-                index,
-                record.serial.octets(),
-                record.name,
-                record.host.as_ref().map(HostName::as_str),
-                record.rule.role().map(RoleName::as_str),
-                self.draft.at.unix(),
-                record.not_after.unix(),
-            ])?;
-        transaction
-            .prepare_cached("INSERT INTO body (idx, tbs) VALUES (?1, ?2)")?
-            .execute(params![index, &*self.draft.tbs])?;
-        self.outcome = Ok(Recorded {
-            index,
-            kind: record.kind,
-            tbs: Arc::clone(&self.draft.tbs),
-            entry: self.draft.entry.bytes().into(),
-            head: Head { size: 0, root: Digest::of(b"") },
-            hashes: Vec::new(),
-        });
-        Ok(())
-    }
-
-    fn prove(&mut self, nodes: &mut StoredNodes<'_>, head: Head) -> Result<(), StoreError> {
-        if let Ok(recorded) = &mut self.outcome {
-            let hashes = inclusion_proof(nodes, recorded.index, head.size)?;
-            recorded.hashes = hashes.ok_or_else(|| StoreError::Damaged("a fresh entry is missing".to_owned()))?;
-            recorded.head = head;
-        }
-        Ok(())
-    }
-
-    fn committed(self: Box<Self>, projection: &mut Projection) {
-        if let Some(host) = self.enrolled {
-            projection.hosts.insert(host.name.clone(), host);
-        }
-        // Whoever asked may have gone away; the entry then stays recorded and unreleased.
-        let _ = self.reply.send(self.outcome);
-    }
-
-    fn failed(self: Box<Self>, error: StoreError) {
-        let _ = self.reply.send(Err(error.into()));
-    }
 }
 
 /// A token on its way into the store.

@@ -4,7 +4,7 @@ use rustls::{ClientConnection, ServerConnection};
 
 use super::*;
 use crate::ca::bundle::Bundle;
-use crate::ca::fixture::{Fixed, Hierarchy, LeafSpec, dns, now};
+use crate::ca::fixture::{DAY, Fixed, Hierarchy, LeafSpec, dns, now};
 use crate::profile::{SubjectAltNames, Usages};
 
 fn clock() -> Arc<dyn Clock> {
@@ -27,7 +27,7 @@ fn world() -> World {
 fn serve(ca: &Hierarchy, bundle: &Bundle, identities: &Hierarchy) -> Arc<ServerConfig> {
     let mut chain = bundle.chain().certificates().to_vec();
     chain.push(ca.root_der());
-    server_config(chain, bundle.key().to_rustls(), &[identities.root_der()], clock()).unwrap()
+    server_config(chain, bundle.key().to_rustls(), &[identities.root_der()], clock(), DAY).unwrap()
 }
 
 /// Runs a handshake in memory; the server's view of it or the first error on either side.
@@ -96,8 +96,18 @@ fn an_identity_is_optional_and_verified() {
     // A service certificate is no identity, whatever it may be used for.
     assert!(connect(&world.ca, &good).is_err());
     assert!(connect(&world.identities, &LeafSpec { usages: Usages::Server, ..good }).is_err());
-    let expired = LeafSpec { not_after: now().minus(Duration::from_secs(1)), ..good };
-    assert!(connect(&world.identities, &expired).is_err());
+    // A host whose identity has ended may still renew it; that is judged at the request.
+    let ended = |ago: Duration| LeafSpec { not_before: now().minus(DAY * 30), not_after: now().minus(ago), ..good };
+    assert!(connect(&world.identities, &ended(Duration::from_secs(1))).is_ok());
+    assert!(connect(&world.identities, &ended(DAY)).is_ok());
+    let over = connect(&world.identities, &ended(DAY + Duration::from_secs(1))).unwrap_err();
+    assert!(explain(&over).starts_with("the certificate expired"), "{over}");
+    // The end of its dates excuses nothing else.
+    let ended = ended(Duration::from_secs(1));
+    assert!(connect(&world.ca, &ended).is_err());
+    assert!(connect(&world.identities, &LeafSpec { usages: Usages::Server, ..ended }).is_err());
+    let early = LeafSpec { not_before: now().plus(Duration::from_secs(1)), not_after: now().plus(DAY), ..good };
+    assert!(connect(&world.identities, &early).is_err());
 }
 
 #[test]
@@ -165,7 +175,8 @@ fn a_key_of_another_certificate_is_refused() {
     let ca = Hierarchy::new("PSF_CA");
     let names = dns(&["ca.psf.io"]);
     let (one, other) = (ca.bundle(&LeafSpec::server(&names)), ca.bundle(&LeafSpec::server(&names)));
-    let made = server_config(one.chain().certificates().to_vec(), other.key().to_rustls(), &[ca.root_der()], clock());
+    let made =
+        server_config(one.chain().certificates().to_vec(), other.key().to_rustls(), &[ca.root_der()], clock(), DAY);
     assert!(matches!(made, Err(TlsError::Credentials(_))));
     assert!(matches!(client_config(&[], None, clock()), Err(TlsError::NoAnchor)));
 }

@@ -138,6 +138,9 @@ impl<'p, 's> Pass<'p, 's> {
                 Some(stored) => self.certificate(index, time, record, stored, row.body),
                 None => self.find(index, "its row in certificate is missing"),
             }
+            if let Err(what) = self.tables.identity(index, record) {
+                self.find(index, what);
+            }
             return;
         }
         if row.certificate.is_some() || row.body.is_some() {

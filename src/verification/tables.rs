@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use crate::clock::Timestamp;
 use crate::declaration;
 use crate::digest::{Digest, hex};
+use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork};
+use crate::grant::Rule;
 use crate::host::{HostAction, HostChange, HostState};
-use crate::ledger::Event;
 use crate::ledger::tree::{TILE_HEIGHT, TILE_WIDTH};
+use crate::ledger::{CertificateRecord, Event};
 use crate::name::HostName;
 use crate::store::{Cell, LedgerCopy, StoreError};
 
@@ -21,6 +23,9 @@ type Print<'p> = &'p dyn Fn(&[u8]) -> String;
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     hosts: Rows,
+    renewals: Rows,
+    /// Which of them are whose.
+    renewals_of: HashMap<HostName, Vec<Vec<u8>>>,
     tokens: Rows,
     /// Which of them are whose.
     tokens_of: HashMap<HostName, Vec<Vec<u8>>>,
@@ -33,6 +38,11 @@ pub(super) struct Tables {
 mod host {
     pub(super) const STATE: usize = 0;
     pub(super) const SINCE: usize = 1;
+}
+
+/// The columns of `renewal` after its serial.
+mod renewal {
+    pub(super) const KEY: usize = 1;
 }
 
 /// The columns of `token` after its hash.
@@ -73,10 +83,11 @@ impl Tables {
                     return Err(format!("the token {token} was made before"));
                 }
             }
-            Event::HostEnrolled { host, token, key_sha256 } => self.enroll(index, time, host, token, key_sha256)?,
+            Event::HostEnrolled(enrollment) => self.enroll(index, time, enrollment)?,
             Event::HostDisabled(change) => self.change(index, time, HostAction::Disable, &change)?,
             Event::HostEnabled(change) => self.change(index, time, HostAction::Enable, &change)?,
             Event::HostRemoved(change) => self.change(index, time, HostAction::Remove, &change)?,
+            Event::HostFrozen(fork) => self.freeze(index, time, &fork)?,
             // Whether the CA is closed has no table: it follows from the rows of `event`.
             Event::Restored(_) => {
                 self.tokens.clear();
@@ -96,16 +107,64 @@ impl Tables {
         Ok(())
     }
 
-    fn enroll(
-        &mut self,
-        index: u64,
-        time: Timestamp,
-        host: HostName,
-        token: Digest,
-        key_sha256: Digest,
-    ) -> Result<(), String> {
+    /// An identity was recorded. One that renewed another says by which key.
+    pub(super) fn identity(&mut self, index: u64, record: &CertificateRecord) -> Result<(), String> {
+        let (Rule::Identity { renewed: Some(serial) }, Some(host)) = (&record.rule, &record.host) else {
+            return Ok(());
+        };
+        let key = Cell::Octets(record.key_sha256.as_bytes().to_vec());
+        let row = vec![text(host.as_str()), key.clone(), number(index)];
+        match self.renewals.insert(serial.octets().to_vec(), (index, row)) {
+            Some((_, before)) if before[renewal::KEY] != key => {
+                Err(format!("the identity {serial} was renewed before, by another key"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.renewals_of.entry(host.clone()).or_default().push(serial.octets().to_vec());
+                Ok(())
+            }
+        }
+    }
+
+    fn freeze(&mut self, index: u64, time: Timestamp, fork: &IdentityFork) -> Result<(), String> {
+        let name = &fork.host;
+        let first = Cell::Octets(fork.key_sha256.as_bytes().to_vec());
+        let renewed = self.renewals.get(fork.serial.octets()).is_some_and(|(_, row)| row[renewal::KEY] == first);
+        if !renewed || fork.key_sha256 == fork.other_key_sha256 {
+            return Err(format!(
+                "{name} was frozen, and its identity {} was not renewed by the first key",
+                fork.serial
+            ));
+        }
+        let row = self.hosts.get_mut(name.as_str().as_bytes());
+        let row = row.filter(|(_, cells)| cells[host::STATE] == text(HostState::Enabled.as_str()));
+        let Some((from, cells)) = row else { return Err(format!("{name} was frozen and was not enabled")) };
+        *from = index;
+        (cells[host::STATE], cells[host::SINCE]) = (text(HostState::Frozen.as_str()), Cell::Number(time.unix()));
+        self.void_tokens(name);
+        Ok(())
+    }
+
+    fn void_tokens(&mut self, host: &HostName) {
+        for hash in self.tokens_of.remove(host).unwrap_or_default() {
+            self.tokens.remove(&hash);
+        }
+    }
+
+    fn enroll(&mut self, index: u64, time: Timestamp, enrollment: Enrollment) -> Result<(), String> {
+        let Enrollment { host, by, key_sha256 } = enrollment;
         let (enabled, time) = (text(HostState::Enabled.as_str()), Cell::Number(time.unix()));
-        self.hosts.insert(host.as_str().as_bytes().to_vec(), (index, vec![enabled, time.clone(), time]));
+        let row = vec![enabled, time.clone(), time, number(index)];
+        self.hosts.insert(host.as_str().as_bytes().to_vec(), (index, row));
+        for serial in self.renewals_of.remove(&host).unwrap_or_default() {
+            self.renewals.remove(&serial);
+        }
+        match by {
+            EnrolledBy::Token { token } => self.spend(host, token, key_sha256),
+        }
+    }
+
+    fn spend(&mut self, host: HostName, token: Digest, key_sha256: Digest) -> Result<(), String> {
         // What the host spent before is void.
         let (tokens, of_host) = (&mut self.tokens, self.tokens_of.entry(host.clone()).or_default());
         of_host.retain(|hash| {
@@ -131,16 +190,13 @@ impl Tables {
         let name = &change.host;
         let row = self.hosts.get_mut(name.as_str().as_bytes());
         let Some((from, cells)) = row else { return Err(format!("{name} was changed and never enrolled")) };
-        let was = [HostState::Enabled, HostState::Disabled, HostState::Removed];
-        let was = was.into_iter().find(|state| cells[host::STATE] == text(state.as_str()));
+        let was = HostState::ALL.into_iter().find(|state| cells[host::STATE] == text(state.as_str()));
         let state = was.and_then(|was| was.after(action).filter(|state| *state != was));
         let Some(state) = state else { return Err(format!("{name} could not be changed: {}", action.as_str())) };
         *from = index;
         (cells[host::STATE], cells[host::SINCE]) = (text(state.as_str()), Cell::Number(time.unix()));
         if action != HostAction::Enable {
-            for hash in self.tokens_of.remove(name).unwrap_or_default() {
-                self.tokens.remove(&hash);
-            }
+            self.void_tokens(&change.host);
         }
         Ok(())
     }
@@ -152,8 +208,9 @@ impl Tables {
             (tile.to_be_bytes().to_vec(), (tile * TILE_WIDTH, vec![Cell::Number(earliest), Cell::Number(latest)]))
         });
         let plain = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-        let tables: [(&str, &'static str, Rows, Print<'_>); 4] = [
-            ("host", "SELECT name, state, since, enrolled FROM host", self.hosts, &plain),
+        let tables: [(&str, &'static str, Rows, Print<'_>); 5] = [
+            ("host", "SELECT name, state, since, enrolled, idx FROM host", self.hosts, &plain),
+            ("renewal", "SELECT serial, host, key_sha256, idx FROM renewal", self.renewals, &hex),
             ("token", "SELECT hash, host, expires, replaces, spent_by FROM token", self.tokens, &hex),
             ("declaration", "SELECT sha256, idx, since FROM declaration", self.declarations, &hex),
             ("tile_time", "SELECT idx, earliest, latest FROM tile_time", times.collect(), &hex),

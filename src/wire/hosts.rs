@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::digest::Digest;
+use crate::enrollment::IdentityFork;
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostState, OperatorName, Remark};
 use crate::name::HostName;
@@ -57,10 +59,30 @@ pub struct HostDetails {
     /// Why, in that operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remark: Option<Remark>,
+    /// Which two keys claimed to be it, where it is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fork: Option<HostFork>,
     /// What the declaration in force gives a host of this name, by name.
     pub may_have: Vec<HostGrant>,
     /// The newest certificate of each name that is still valid, the identity among them.
     pub has: Vec<HostCertificate>,
+}
+
+/// Why a host is frozen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFork {
+    /// The serial of the identity that both keys asked to renew.
+    pub serial: Serial,
+    /// SHA-256 of the public key that came first; it has the next identity.
+    pub key_sha256: Digest,
+    /// SHA-256 of the public key that came second.
+    pub other_key_sha256: Digest,
+}
+
+impl From<IdentityFork> for HostFork {
+    fn from(IdentityFork { host: _, serial, key_sha256, other_key_sha256 }: IdentityFork) -> Self {
+        Self { serial, key_sha256, other_key_sha256 }
+    }
 }
 
 /// A name that a host may have, and why.

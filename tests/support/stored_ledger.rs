@@ -83,6 +83,7 @@ impl Books {
             subject,
             trust_domain: DnsName::parse("psf.io").unwrap(),
             declaration: DeclarationSlot::new(InForce { declaration: declaration(""), since: clock.now() }),
+            identity_grace: Duration::from_secs(7 * 86_400),
             checkpoints: Checkpoints::new(load_ledger_key(&files.ledger_key(), ORIGIN).unwrap()),
             clock: clock.clone(),
             random: Arc::new(SystemRandom),
@@ -111,6 +112,20 @@ impl Books {
         let (secret, _) = self.ca.make_token(&host, false, 0).await.unwrap();
         let (issued, _) = self.ca.enroll(&secret, &self.request).await.unwrap();
         HostIdentity { host, issued: self.clock.now(), not_after: issued.not_after, serial: issued.serial }
+    }
+
+    /// Renews an identity, with the key of all hosts here; one more entry.
+    pub async fn renew(&self, identity: &HostIdentity) -> HostIdentity {
+        let issued = self.ca.renew_identity(identity, &self.request).await.unwrap();
+        let (issued_at, host) = (self.clock.now(), identity.host.clone());
+        HostIdentity { host, issued: issued_at, not_after: issued.not_after, serial: issued.serial }
+    }
+
+    /// Somebody else asks to renew an identity that was renewed; its host is frozen.
+    pub async fn fork(&self, identity: &HostIdentity) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+        self.ca.renew_identity(identity, request.der()).await.unwrap_err();
     }
 
     /// Does what an operator does to a host.

@@ -30,7 +30,7 @@ pub(crate) struct Closed {
     _books: Books,
 }
 
-/// Hosts, of which some were disabled or removed, three declarations of which the first returns, certificates with and without signatures and bodies.
+/// Hosts, of which some were disabled, removed or frozen and some renewed their identity, three declarations of which the first returns, certificates with and without signatures and bodies.
 pub(crate) fn ledger() -> &'static Closed {
     static LEDGER: OnceLock<Closed> = OnceLock::new();
     LEDGER.get_or_init(|| {
@@ -41,7 +41,15 @@ pub(crate) fn ledger() -> &'static Closed {
                 books.clock.set(n);
                 hosts.push(books.enroll(&format!("pg{n}.iad1.psf.io")).await);
             }
+            for host in &mut hosts[5..12] {
+                let renewed = books.renew(host).await;
+                if host.host.as_str() == "pg11.iad1.psf.io" {
+                    books.fork(host).await;
+                }
+                *host = renewed;
+            }
             hosts.truncate(20);
+            hosts.remove(11);
             for (n, action) in
                 [(0, HostAction::Disable), (0, HostAction::Enable), (20, HostAction::Remove), (21, HostAction::Disable)]
             {

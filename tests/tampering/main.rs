@@ -66,7 +66,8 @@ fn rows_that_no_entry_made_and_definitions_that_are_not_ours_are_found() {
         "INSERT INTO body (idx, tbs) SELECT idx, x'' FROM certificate WHERE dropped LIMIT 1".to_owned(),
         "INSERT INTO event (idx, event, recorded) VALUES (1000000, 'declaration', 1)".to_owned(),
         "INSERT INTO event (idx, event, recorded) VALUES (0, 'declaration', 1)".to_owned(),
-        "INSERT INTO host VALUES ('evil.psf.io', 'enabled', 1, 1)".to_owned(),
+        "INSERT INTO host VALUES ('evil.psf.io', 'enabled', 1, 1, 5)".to_owned(),
+        "INSERT INTO renewal VALUES (x'00', 'pg0.iad1.psf.io', zeroblob(32), 5)".to_owned(),
         format!("INSERT INTO backup VALUES ('{}')", ledger().earlier),
         "INSERT INTO token VALUES (x'00', 'evil.psf.io', 9999999999, 1, NULL)".to_owned(),
         "INSERT INTO declaration VALUES (x'00', 1000000, 1, '[]')".to_owned(),
@@ -142,16 +143,16 @@ fn audit_verify_says_what_it_found_and_changes_nothing() {
 
     // A copy on a medium that cannot be written: its directory is closed.
     let copy =
-        scratch.tampered(&|sql| sql.execute("UPDATE certificate SET name = 'other' WHERE idx = 77", []).unwrap());
+        scratch.tampered(&|sql| sql.execute("UPDATE certificate SET name = 'other' WHERE idx = 150", []).unwrap());
     std::fs::write(&note, &closed.earlier).unwrap();
     let args = [copy.to_str().unwrap(), "--against", note.to_str().unwrap(), "--key", &closed.key];
     let (code, out, _) = run(&args);
     assert_eq!(code, Some(1));
-    assert!(out.starts_with("entry 77: certificate.name is \"other\", by the entry it is "), "{out}");
+    assert!(out.starts_with("entry 150: certificate.name is \"other\", by the entry it is "), "{out}");
     assert!(out.ends_with("\n1 difference.\n"), "{out}");
     let (code, out, _) = run(&[&args[..], &["--json"]].concat());
     let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((code, &lines[0]["index"], &lines[1]["differences"]), (Some(1), &77.into(), &1.into()));
+    assert_eq!((code, &lines[0]["index"], &lines[1]["differences"]), (Some(1), &150.into(), &1.into()));
 
     let (code, _, error) = run(&args[..3]);
     assert!(code == Some(1) && error.contains("give that with --key"), "{error}");

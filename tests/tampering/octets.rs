@@ -22,8 +22,18 @@ fn content(file: &Path) -> Option<BTreeMap<String, Vec<Vec<Value>>>> {
         Ok(())
     };
     let read_all = || -> rusqlite::Result<()> {
-        for table in ["entry", "tile_hash", "tile_time", "certificate", "body", "event", "host", "token", "declaration"]
-        {
+        for table in [
+            "entry",
+            "tile_hash",
+            "tile_time",
+            "certificate",
+            "body",
+            "event",
+            "host",
+            "renewal",
+            "token",
+            "declaration",
+        ] {
             read(format!("SELECT * FROM {table} NOT INDEXED"))?;
         }
         read("SELECT * FROM sqlite_schema".to_owned())?;
@@ -39,6 +49,8 @@ fn content(file: &Path) -> Option<BTreeMap<String, Vec<Vec<Value>>>> {
             ("token", "sqlite_autoindex_token_1", "hash", "hash IS NOT NULL"),
             ("token", "token_by_host", "host", "host IS NOT NULL"),
             ("host", "sqlite_autoindex_host_1", "name", "name IS NOT NULL"),
+            ("renewal", "sqlite_autoindex_renewal_1", "serial", "serial IS NOT NULL"),
+            ("renewal", "renewal_by_host", "host", "host IS NOT NULL"),
             ("declaration", "sqlite_autoindex_declaration_1", "sha256", "sha256 IS NOT NULL"),
         ] {
             read(format!("SELECT {over}, rowid FROM {table} INDEXED BY {index} WHERE {rows} ORDER BY {over}, rowid"))?;

@@ -137,6 +137,17 @@ fn changes() -> Vec<(&'static str, &'static str, Vec<Change>)> {
                 ("state", "CASE state WHEN 'enabled' THEN 'disabled' ELSE 'enabled' END"),
                 ("since", "since + 1"),
                 ("enrolled", "enrolled + 1"),
+                ("idx", "idx - 1"),
+            ],
+        ),
+        with_delete(
+            "renewal",
+            "serial",
+            &[
+                ("serial", &flipped("serial")),
+                ("host", "host || 'x'"),
+                ("key_sha256", &flipped("key_sha256")),
+                ("idx", "idx - 1"),
             ],
         ),
         with_delete(

@@ -45,7 +45,7 @@ pub enum EventWord {
     Declaration,
     /// An operator made a token
     TokenMade,
-    /// A host spent a token
+    /// A host was let in
     HostEnrolled,
     /// Bodies of certificates were dropped after their retention
     BodiesDropped,
@@ -59,6 +59,8 @@ pub enum EventWord {
     HostEnabled,
     /// An operator removed a host
     HostRemoved,
+    /// Two keys asked to renew one identity of a host
+    HostFrozen,
     /// The ledger was restored from a backup
     Restored,
     /// An operator has confirmed the hosts after that
@@ -78,6 +80,7 @@ impl From<EventWord> for EventKind {
             EventWord::HostDisabled => Self::HostDisabled,
             EventWord::HostEnabled => Self::HostEnabled,
             EventWord::HostRemoved => Self::HostRemoved,
+            EventWord::HostFrozen => Self::HostFrozen,
             EventWord::Restored => Self::Restored,
             EventWord::Reopened => Self::Reopened,
         }

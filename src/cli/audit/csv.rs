@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
+use crate::enrollment::{EnrolledBy, Enrollment};
 use crate::host::OperatorName;
 use crate::wire::{AuditEntry, AuditEvent, EventKind};
 
 /// The columns; what an event does not have stays empty.
-const HEADER: [&str; 23] = [
+const HEADER: [&str; 24] = [
     "index",
     "time",
     "event",
@@ -30,6 +31,7 @@ const HEADER: [&str; 23] = [
     "omitted",
     "remark",
     "operator_host",
+    "other_key_sha256",
 ];
 
 /// A header and one line for each entry.
@@ -45,8 +47,8 @@ pub fn print_csv(entries: &[AuditEntry]) -> io::Result<()> {
     Ok(())
 }
 
-fn fields(entry: &AuditEntry) -> [String; 23] {
-    let mut row = [const { String::new() }; 23];
+fn fields(entry: &AuditEntry) -> [String; 24] {
+    let mut row = [const { String::new() }; 24];
     let mut set = |column: &str, value: String| {
         if let Some(at) = HEADER.iter().position(|name| *name == column) {
             row[at] = value;
@@ -85,11 +87,20 @@ fn fields(entry: &AuditEntry) -> [String; 23] {
             set("operator_uid", operator_uid.to_string());
             EventKind::TokenMade
         }
-        AuditEvent::HostEnrolled { host, token, key_sha256 } => {
+        AuditEvent::HostEnrolled(Enrollment { host, by, key_sha256 }) => {
             set("host", host.to_string());
-            set("token", token.to_string());
             set("key_sha256", key_sha256.to_string());
+            match by {
+                EnrolledBy::Token { token } => set("token", token.to_string()),
+            }
             EventKind::HostEnrolled
+        }
+        AuditEvent::HostFrozen(fork) => {
+            set("host", fork.host.to_string());
+            set("serial", fork.serial.to_string());
+            set("key_sha256", fork.key_sha256.to_string());
+            set("other_key_sha256", fork.other_key_sha256.to_string());
+            EventKind::HostFrozen
         }
         AuditEvent::BodiesDropped { ended_before } => {
             set("not_after", ended_before.to_string());

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 
 use super::table::align;
 use crate::clock::Timestamp;
+use crate::enrollment::{Enrollment, IdentityFork};
 use crate::grant::Rule;
 use crate::root_statement::SignedRecovery;
 use crate::terminal::{printable, printable_lines};
@@ -67,8 +68,8 @@ fn row(entry: &AuditEntry, now: Timestamp) -> [String; 9] {
             let until = expires.with_distance(now);
             (EventKind::TokenMade, [nothing(), nothing(), host.to_string(), until, nothing(), nothing()])
         }
-        AuditEvent::HostEnrolled { host, .. } => {
-            (EventKind::HostEnrolled, [nothing(), nothing(), host.to_string(), nothing(), nothing(), nothing()])
+        AuditEvent::HostEnrolled(Enrollment { host, .. }) | AuditEvent::HostFrozen(IdentityFork { host, .. }) => {
+            (entry.event.kind(), [nothing(), nothing(), host.to_string(), nothing(), nothing(), nothing()])
         }
         AuditEvent::BodiesDropped { ended_before } => {
             let until = ended_before.with_distance(now);
@@ -196,7 +197,10 @@ fn reason(rule: &Rule) -> String {
              (declaration {declaration})"
         ),
         Rule::Token { token } => format!("the host spent the token with hash {token}"),
-        Rule::Identity => "the host showed its identity, still valid, and asked for the next".to_owned(),
+        Rule::Identity { renewed: None } => "the host showed its identity and asked for the next".to_owned(),
+        Rule::Identity { renewed: Some(serial) } => {
+            format!("the host showed its identity with serial {serial} and asked for the next")
+        }
         Rule::ServerNames => "the daemon's own certificate: server_names in ca.yaml".to_owned(),
         Rule::Init => "psfca init".to_owned(),
     }

@@ -20,6 +20,9 @@ fn version_1(directory: &Path) -> PathBuf {
          INSERT INTO certificate
              SELECT idx, CAST('serial ' || idx AS BLOB), 'name', 'host', NULL, idx, idx + 5, randomblob(600),
                  iif(idx % 3 = 0, NULL, CAST('signature ' || idx AS BLOB)) FROM entry;
+         DELETE FROM certificate WHERE idx IN (3, 5, 8);
+         INSERT INTO event VALUES (3, 'host_enrolled', 'pg0.iad1.psf.io', 6),
+             (5, 'host_enrolled', 'pg0.iad1.psf.io', 7), (8, 'host_disabled', 'pg0.iad1.psf.io', 8);
          INSERT INTO host VALUES ('pg0.iad1.psf.io', 1, 7);",
     )
     .unwrap();
@@ -51,8 +54,9 @@ fn version_1_becomes_what_a_new_ledger_is_with_every_row_that_it_had() {
         assert_eq!(schema::described(&sql).unwrap(), schema::expected().unwrap());
         assert_eq!((number(&sql, "user_version"), number(&sql, "auto_vacuum")), (schema::VERSION, 2));
         assert_eq!(rows(&sql, AS_BEFORE), before);
-        let host = ["pg0.iad1.psf.io".to_owned().into(), "enabled".to_owned().into(), 7.into(), 7.into()];
-        assert_eq!(rows(&sql, "SELECT name, state, since, enrolled FROM host"), [host]);
+        let host = ["pg0.iad1.psf.io".to_owned().into(), "enabled".to_owned().into(), 7.into(), 7.into(), 5.into()];
+        assert_eq!(rows(&sql, "SELECT name, state, since, enrolled, idx FROM host"), [host]);
+        assert!(rows(&sql, "SELECT * FROM renewal").is_empty());
         assert_eq!(rows(&sql, "PRAGMA integrity_check"), [["ok".to_owned().into()]]);
         assert!(rows(&sql, "PRAGMA foreign_key_check").is_empty());
     }

@@ -39,7 +39,10 @@ async fn hosts_and_the_declaration_in_force_are_there_after_reopening() {
     let ledger = Ledger::new();
     let before = ledger.with_host().await;
     let (hosts, in_force) = (before.hosts(), before.declaration().await.unwrap().unwrap());
-    assert_eq!(before.host(&pg0()), Some(Host { name: pg0(), state: HostState::Enabled, since: NOW, enrolled: NOW }));
+    assert_eq!(
+        before.host(&pg0()),
+        Some(Host { name: pg0(), state: HostState::Enabled, since: NOW, enrolled: NOW, enrollment: 1 })
+    );
     drop(before);
 
     let after = ledger.open();

@@ -15,8 +15,9 @@ async fn r2_a_host_that_is_not_enrolled_gets_nothing() {
     let ledger = Ledger::new();
     let store = ledger.with_host().await;
     let host = HostName::parse("pg1.iad1.psf.io").unwrap();
-    let service = Condition::Service { host: host.clone(), declaration: DECLARATION };
-    for condition in [service, Condition::Enabled { host }] {
+    let service =
+        Condition::Service { identity: ShownIdentity { host: host.clone(), ..shown() }, declaration: DECLARATION };
+    for condition in [service, Condition::Renewal { identity: ShownIdentity { host, ..shown() } }] {
         refused(&ledger, &store, draft(0, condition), "pg1.iad1.psf.io is not enrolled").await;
     }
 }
@@ -26,8 +27,8 @@ async fn r2_a_host_that_was_disabled_meanwhile_gets_nothing() {
     let ledger = Ledger::new();
     let store = ledger.with_host().await;
     change(&store, HostAction::Disable).await.unwrap();
-    let service = Condition::Service { host: pg0(), declaration: DECLARATION };
-    for condition in [service, Condition::Enabled { host: pg0() }] {
+    let service = Condition::Service { identity: shown(), declaration: DECLARATION };
+    for condition in [service, Condition::Renewal { identity: shown() }] {
         refused(&ledger, &store, draft(0, condition), "pg0.iad1.psf.io is disabled").await;
     }
 }
@@ -36,7 +37,7 @@ async fn r2_a_host_that_was_disabled_meanwhile_gets_nothing() {
 async fn r2_what_was_judged_by_a_declaration_that_is_no_longer_in_force_is_refused() {
     let ledger = Ledger::new();
     let store = ledger.with_host().await;
-    let judged_by = |declaration| Condition::Service { host: pg0(), declaration };
+    let judged_by = |declaration| Condition::Service { identity: shown(), declaration };
     let newer = Digest::of(b"newer");
     let changed = "the declaration changed while the request was handled";
     refused(&ledger, &store, draft(0, judged_by(newer)), changed).await;
@@ -53,7 +54,7 @@ async fn r2_without_a_declaration_in_force_no_service_certificate_is_recorded() 
     let store = ledger.open();
     store.make_token(token(TOKEN, false)).await.unwrap();
     let _ = store.record(enrolment(0, TOKEN, b"key")).await.unwrap();
-    let service = Condition::Service { host: pg0(), declaration: DECLARATION };
+    let service = Condition::Service { identity: shown(), declaration: DECLARATION };
     refused(&ledger, &store, draft(1, service), "the declaration changed while the request was handled").await;
 }
 

@@ -23,8 +23,9 @@ async fn r2_a_restored_ledger_records_nothing_for_hosts_also_after_reopening_the
     drop(store);
     let store = ledger.open();
     assert_eq!(store.closed().unwrap().since, at(9));
-    let service = Condition::Service { host: pg0(), declaration: DECLARATION };
-    let for_hosts = [draft(1, service), draft(2, Condition::Enabled { host: pg0() }), enrolment(3, unspent, b"k")];
+    let service = Condition::Service { identity: shown(), declaration: DECLARATION };
+    let for_hosts =
+        [draft(1, service), draft(2, Condition::Renewal { identity: shown() }), enrolment(3, unspent, b"k")];
     let entries = ledger.entries();
     for draft in for_hosts.clone() {
         assert!(matches!(store.record(draft).await, Err(RecordError::Closed)));
