@@ -46,9 +46,9 @@ impl Indexed {
         let CopiedCertificate { serial, name, host, role, recorded: _, not_after, released, dropped } = *row;
         let keys = [
             serial.map(Key::Octets),
-            name.map(Key::Octets),
-            host.map(Key::Octets),
-            role.map(Key::Octets),
+            name.map(Key::Text),
+            host.map(Key::Text),
+            role.map(Key::Text),
             not_after.filter(|_| dropped == Some(0)).map(Key::Number),
             released.filter(|released| *released == 0).map(Key::Number),
         ];
@@ -119,9 +119,11 @@ impl Content {
     }
 }
 
+/// In SQLite's order of types: a search for a text does not find the same octets as a BLOB.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Key<'r> {
     Number(i64),
+    Text(&'r [u8]),
     Octets(&'r [u8]),
 }
 
@@ -130,7 +132,8 @@ impl<'r> Key<'r> {
     fn of(row: &'r Row<'_>, column: usize) -> Result<Option<Self>, rusqlite::Error> {
         Ok(match row.get_ref(column)? {
             ValueRef::Integer(number) => Some(Self::Number(number)),
-            ValueRef::Text(octets) | ValueRef::Blob(octets) => Some(Self::Octets(octets)),
+            ValueRef::Text(octets) => Some(Self::Text(octets)),
+            ValueRef::Blob(octets) => Some(Self::Octets(octets)),
             ValueRef::Null | ValueRef::Real(_) => None,
         })
     }
@@ -146,6 +149,7 @@ fn content_of_index(connection: &Connection, sql: &str, keyed: &RandomState) -> 
         let Some(key) = Key::of(row, 0)? else { return Ok(None) };
         let before = match key {
             Key::Number(_) => Key::Number(number),
+            Key::Text(_) => Key::Text(&octets),
             Key::Octets(_) => Key::Octets(&octets),
         };
         if content.rows > 0 && (before, last) >= (key, index) {
@@ -155,8 +159,8 @@ fn content_of_index(connection: &Connection, sql: &str, keyed: &RandomState) -> 
         last = index;
         match key {
             Key::Number(new) => number = new,
-            Key::Octets(new) if new == octets.as_slice() => {}
-            Key::Octets(new) => {
+            Key::Text(new) | Key::Octets(new) if new == octets.as_slice() => {}
+            Key::Text(new) | Key::Octets(new) => {
                 octets.clear();
                 octets.extend_from_slice(new);
             }
