@@ -1,12 +1,11 @@
-//! The API as it is described: `docs/openapi.json`, the route table and the daemon say the same, to
-//! each kind of caller.
+//! The API as it is described: `docs/openapi.json`, the route table and the daemon say the same. Who gets what is in
+//! callers.rs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
 
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use psfca::api::{Listener, routes};
 use serde_json::Value;
@@ -46,114 +45,6 @@ fn the_daemon_serves_that_very_document() {
     for answer in [ask(&ca, &[], "/openapi.json"), ask_admin(&ca, &[], "/openapi.json")] {
         assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
         assert_eq!(answer.body, OPENAPI);
-    }
-}
-
-/// What each caller gets. 0: the handshake fails, so there is no answer at all.
-struct Row {
-    route: &'static str,
-    /// What stands for `{name}` and `{*path}`, or follows the path.
-    name: &'static str,
-    nobody: u16,
-    host: u16,
-    service_leaf: u16,
-    foreign: u16,
-    operator: u16,
-}
-
-const fn row(route: &'static str, name: &'static str, answers: [u16; 5]) -> Row {
-    let [nobody, host, service_leaf, foreign, operator] = answers;
-    Row { route, name, nobody, host, service_leaf, foreign, operator }
-}
-
-/// Each POST carries a certificate request; a host is pg0.iad1.psf.io.
-//                                                    nobody host leaf foreign operator
-const WHO_GETS_WHAT: [Row; 24] = [
-    row("GET /PSF_CA.pem", "", /*               */ [200, 200, 0, 0, 200]),
-    row("GET /healthz", "", /*                  */ [200, 200, 0, 0, 200]),
-    row("GET /readyz", "", /*                   */ [200, 200, 0, 0, 200]),
-    row("GET /openapi.json", "", /*             */ [200, 200, 0, 0, 200]),
-    row("GET /metrics", "", /*                  */ [404, 404, 0, 0, 200]),
-    row("POST /v1/enroll", "", /*               */ [400, 400, 0, 0, 404]),
-    row("POST /v1/identity", "", /*             */ [401, 200, 0, 0, 404]),
-    row("GET /v1/certs", "", /*                 */ [401, 200, 0, 0, 404]),
-    row("POST /v1/certs/{name}", "postgresql.psf.io", [401, 200, 0, 0, 404]),
-    row("POST /v1/certs/{name}", "lb.psf.io", /*    */ [401, 403, 0, 0, 404]),
-    row("POST /v1/certs/{name}", "unknown.psf.io", /**/ [401, 403, 0, 0, 404]),
-    row("GET /v1/ciphers", "", /*               */ [401, 200, 0, 0, 200]),
-    row("GET /v1/ciphers/{name}", "lb.psf.io", /*   */ [401, 200, 0, 0, 200]),
-    row("GET /v1/audit", "", /*                 */ [401, 200, 0, 0, 200]),
-    row("GET /v1/declarations/{sha256}", "", /*   */ [404, 404, 0, 0, 200]),
-    row("GET /v1/ledger/checkpoint", "", /*     */ [401, 200, 0, 0, 200]),
-    row("GET /v1/ledger/consistency", "?old=1&new=2", [401, 200, 0, 0, 200]),
-    row("GET /v1/ledger/recovery", "", /*       */ [401, 200, 0, 0, 200]),
-    row("GET /v1/ledger/tile/{*path}", "0/000.p/2", [404, 404, 0, 0, 200]),
-    row("GET /v1/hosts", "", /*                 */ [401, 403, 0, 0, 200]),
-    row("GET /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [401, 403, 0, 0, 200]),
-    row("POST /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [401, 403, 0, 0, 400]),
-    row("POST /v1/reopen", "", /*               */ [404, 404, 0, 0, 400]),
-    row("POST /v1/tokens", "", /*               */ [404, 404, 0, 0, 400]),
-];
-
-#[test]
-fn every_caller_gets_what_the_table_says_on_every_route_and_the_document_knows_the_answer() {
-    let listed: BTreeSet<_> = WHO_GETS_WHAT.iter().map(|row| row.route.to_owned()).collect();
-    assert_eq!(listed, routes().iter().map(|route| format!("{} {}", route.method, route.path)).collect());
-
-    let mut ca = Ca::made_with("");
-    // So that there is one to be told of.
-    ca.ok(&["recover", "--seen", "99", "--yes"]);
-    ca.serve();
-    let host = Host::enroll(&ca, "pg0.iad1.psf.io");
-    host.ok(&["issue", "app.psf.io"]);
-    let other_ca = Ca::start();
-    let stranger = Host::enroll(&other_ca, "pg0.iad1.psf.io");
-    let [identity, leaf, foreign] = [
-        host.identity(),
-        // For TLS clients, so only its issuer makes it no identity.
-        host.bundle("app.psf.io"),
-        stranger.identity(),
-    ];
-    let document = document();
-    let in_force = ask(&ca, &[], "/healthz").json()["declaration"]["sha256"].as_str().unwrap().to_owned();
-    let body = format!("@{}", csr(host.dir(), &P256).display());
-    for row in &WHO_GETS_WHAT {
-        let (method, path) = row.route.split_once(' ').unwrap();
-        let operation = &document["paths"][path][method.to_lowercase()];
-        let path = if path.contains('{') || row.name.is_empty() {
-            path.replace("{name}", row.name)
-                .replace("{*path}", row.name)
-                .replace("{host}", row.name)
-                .replace("{sha256}", &in_force)
-        } else {
-            path.to_owned() + row.name
-        };
-        let post = ["--header", "Content-Type: application/pkcs10", "--data-binary", &body];
-        let args = if method == "POST" { &post[..] } else { &[] };
-        let with = |certificate: &Path| ask(&ca, &[&["--cert", certificate.to_str().unwrap()], args].concat(), &path);
-        for (caller, listener, answer, wanted) in [
-            ("nobody", "network", ask(&ca, args, &path), row.nobody),
-            ("the host", "network", with(&identity), row.host),
-            ("a service leaf", "network", with(&leaf), row.service_leaf),
-            ("another CA's identity", "network", with(&foreign), row.foreign),
-            ("an operator", "admin", ask_admin(&ca, args, &path), row.operator),
-        ] {
-            assert_eq!(answer.status, wanted, "{} by {caller}: {answer:?}", row.route);
-            let described = operation["x-listeners"].as_array().unwrap().contains(&listener.into());
-            match answer.status {
-                0 => assert!(answer.body.contains("alert"), "not refused by TLS: {answer:?}"),
-                404 => assert_eq!((answer.problem().as_str(), described), ("no-such-path", false), "{answer:?}"),
-                status => {
-                    let content = &operation["responses"][status.to_string()]["content"];
-                    let kind = answer.header("content-type").split(';').next().unwrap();
-                    let known = content.as_object().is_some_and(|kinds| kinds.keys().any(|k| k.starts_with(kind)));
-                    assert!(known, "{} answers {status} with {kind}, which the document does not say", row.route);
-                    if status >= 400 {
-                        answer.problem();
-                    }
-                }
-            }
-        }
     }
 }
 

@@ -4,10 +4,10 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
-use support::ask::{Answer, P256, ask, ask_admin, csr, enroll, openssl, secret};
+use support::ask::{Answer, P256, ask, ask_admin, csr, enroll, identity_file, openssl, secret};
 use support::tools::said;
 use support::{Ca, Host, clock, psfca};
 
@@ -46,15 +46,6 @@ fn post(ca: &Ca, identity: &Path, csr: &Path, path: &str) -> Answer {
 
 fn get(ca: &Ca, identity: &Path, path: &str) -> Answer {
     ask(ca, &["--insecure", "--cert", identity.to_str().unwrap()], path)
-}
-
-/// The identity in an answer, with the key of the request `csr`, as a file for curl.
-fn identity_file(answer: &Answer, csr: &Path) -> PathBuf {
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let path = csr.with_extension("identity");
-    let key = std::fs::read_to_string(csr.with_extension("key")).unwrap();
-    std::fs::write(&path, answer.body.clone() + &key).unwrap();
-    path
 }
 
 /// The serial that openssl reads in the first certificate of an answer.

@@ -7,7 +7,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 
 use super::Api;
-use super::caller::{Auditor, Operator};
+use super::caller::{Operator, Reader};
 use super::problem::Refusal;
 use crate::ca::certificate::certificate_pem;
 use crate::ca::signer::assemble;
@@ -22,11 +22,11 @@ use crate::wire::{
 /// Entries, newest first: all of them for an operator, its own certificates for a host.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    auditor: Auditor,
+    reader: Reader,
     query: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Json<AuditPage>, Refusal> {
     let Query(mut query) = query.map_err(|error| Refusal::Malformed(error.body_text()))?;
-    if let Auditor::Host(identity) = &auditor {
+    if let Reader::Host(identity) = &reader {
         let host = api.ca.admit(identity).await?;
         let of_another = query.host.as_ref().is_some_and(|asked| asked != host);
         if of_another || query.event.is_some_and(|event| event != EventKind::Certificate) {

@@ -103,13 +103,13 @@ impl FromRequestParts<Arc<Api>> for HostKeeper {
     }
 }
 
-/// Anyone who may read the audit listing: an operator everything, a host its own.
-pub(super) enum Auditor {
+/// Anyone who may read what the CA says: an operator all of it, a host its own part.
+pub(super) enum Reader {
     Operator,
     Host(HostIdentity),
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Auditor {
+impl<S: Send + Sync> FromRequestParts<S> for Reader {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {

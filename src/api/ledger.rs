@@ -10,14 +10,14 @@ use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::Api;
-use super::caller::{Auditor, Operator};
+use super::caller::{Operator, Reader};
 use super::problem::Refusal;
 use crate::ledger::tile::TilePath;
 use crate::wire::{Consistency, ConsistencyQuery, LEDGER_KEY_HEADER};
 
 /// The newest checkpoint, as a signed note.
-pub(super) async fn checkpoint(State(api): State<Arc<Api>>, auditor: Auditor) -> Result<impl IntoResponse, Refusal> {
-    admit(&api, &auditor).await?;
+pub(super) async fn checkpoint(State(api): State<Arc<Api>>, reader: Reader) -> Result<impl IntoResponse, Refusal> {
+    admit(&api, &reader).await?;
     let note = api.ca.checkpoints.newest(api.ca.store.head()).await;
     let key = api.ca.checkpoints.verifier().to_string();
     let head = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
@@ -27,10 +27,10 @@ pub(super) async fn checkpoint(State(api): State<Arc<Api>>, auditor: Auditor) ->
 /// The proof that one size of the ledger continues another.
 pub(super) async fn consistency(
     State(api): State<Arc<Api>>,
-    auditor: Auditor,
+    reader: Reader,
     query: Result<Query<ConsistencyQuery>, QueryRejection>,
 ) -> Result<Json<Consistency>, Refusal> {
-    admit(&api, &auditor).await?;
+    admit(&api, &reader).await?;
     let Query(ConsistencyQuery { old, new }) = query.map_err(|error| Refusal::Malformed(error.body_text()))?;
     match api.ca.store.consistency(old, new).await? {
         Some(hashes) => Ok(Json(Consistency { old, new, hashes })),
@@ -39,8 +39,8 @@ pub(super) async fn consistency(
 }
 
 /// The newest recovery, as the root statement that a root's key has signed.
-pub(super) async fn recovery(State(api): State<Arc<Api>>, auditor: Auditor) -> Result<impl IntoResponse, Refusal> {
-    admit(&api, &auditor).await?;
+pub(super) async fn recovery(State(api): State<Arc<Api>>, reader: Reader) -> Result<impl IntoResponse, Refusal> {
+    admit(&api, &reader).await?;
     let statement = api.ca.store.recovery().await?.ok_or(Refusal::NoRecovery)?;
     let head = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     Ok((head, statement))
@@ -59,8 +59,8 @@ pub(super) async fn tile(
 }
 
 /// Operators may; a host is asked for its standing first.
-async fn admit(api: &Api, auditor: &Auditor) -> Result<(), Refusal> {
-    if let Auditor::Host(identity) = auditor {
+async fn admit(api: &Api, reader: &Reader) -> Result<(), Refusal> {
+    if let Reader::Host(identity) = reader {
         api.ca.admit(identity).await?;
     }
     Ok(())

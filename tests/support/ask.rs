@@ -110,3 +110,12 @@ pub fn enroll_from(ca: &Ca, address: &str, secret: &str, csr: &Path) -> Answer {
     let args = ["--interface", address, "--insecure", "--header", "Content-Type: application/json"];
     ask(ca, &[&args[..], &["--data-binary", &body]].concat(), "/v1/enroll")
 }
+
+/// The identity in an answer, with the key of the request `csr`, as a file for curl.
+pub fn identity_file(answer: &Answer, csr: &Path) -> PathBuf {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let path = csr.with_extension("identity");
+    let key = std::fs::read_to_string(csr.with_extension("key")).unwrap();
+    std::fs::write(&path, answer.body.clone() + &key).unwrap();
+    path
+}
