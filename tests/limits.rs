@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use psfca::declaration::{Declaration, Rules};
 use psfca::diagnostic::SourceFile;
@@ -356,6 +357,17 @@ fn who_is_refused_all_the_time_does_not_fill_the_log() {
     clock.set(1);
     assert_eq!(ask(&ca, &[], "/nothing").status, 404);
     ca.wait_for_log("left_out=200");
+}
+
+#[test]
+fn who_does_not_take_the_answers_is_cut_after_the_time_for_a_request() {
+    let ca = serving("request_seconds: 1, header_seconds: 300");
+    let mut stream = tls(&ca);
+    stream.sock.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    // Nothing is read, so the answers fill every buffer on the way, and then the requests do.
+    let ask = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+    while stream.write_all(ask.as_bytes()).and_then(|()| stream.flush()).is_ok() {}
+    wait_until("its place is free", || metric(&ca, "psfca_connections") == 0);
 }
 
 #[test]

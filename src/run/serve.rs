@@ -78,6 +78,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         connections_each: config.limits.connections_each,
         handshake: config.limits.handshake,
         header: config.limits.header,
+        taking: config.limits.request,
     };
     let (trust_domain, counted, clock) = (config.trust_domain.clone(), Arc::clone(&metrics), Arc::clone(&ca.clock));
     let network = Network::bind(config.listen, Arc::clone(&tls), trust_domain, limits, counted, clock)

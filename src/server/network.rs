@@ -143,8 +143,7 @@ impl Accepting {
     }
 
     async fn serve(mut self, stream: TcpStream, address: SocketAddr) {
-        // Answers are small and complete; waiting to fill a segment would only cost time.
-        let _ = stream.set_nodelay(true);
+        super::prepare(&stream, self.terms.limits.taking);
         let handshake = tokio::time::timeout(self.terms.limits.handshake, self.acceptor.accept(stream));
         let outcome = tokio::select! {
             outcome = handshake => outcome,

@@ -23,7 +23,7 @@ pub struct Plain {
 
 impl Plain {
     /// Binds `address` for at most so many connections at a time; `header` is the time until a request's
-    /// head is complete, also between two requests.
+    /// head is complete, also between two requests, and that an answer may wait until it is taken.
     ///
     /// # Errors
     /// What the system says, such as an address in use.
@@ -60,6 +60,7 @@ impl Plain {
                 tracing::debug!(%address, "too many connections; this one was closed");
                 continue;
             };
+            super::prepare(&stream, self.header);
             let peer = Peer::Network { address, identity: None };
             let serving = connection::serve(stream, peer, router.clone(), self.header, graceful.watcher(), || ());
             tokio::spawn(async move {
