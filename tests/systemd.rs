@@ -53,7 +53,7 @@ fn root_with_units() -> TempDir {
     root
 }
 
-const UNITS: [&str; 3] = ["psfca.service", "psfca-renew.service", "psfca-renew.timer"];
+const UNITS: [&str; 4] = ["psfca.service", "psfca-renew.service", "psfca-renew.timer", "psfca-witness.service"];
 
 /// What `systemd-analyze verify` prints. It exits 0 for an unknown key, so only silence is success.
 fn verify(root: &Path) -> String {
@@ -100,6 +100,11 @@ fn the_daemon_is_exposed_at_most_1_5() {
 }
 
 #[test]
+fn the_witness_is_exposed_at_most_1_5() {
+    assert_exposure_at_most(15, "psfca-witness.service");
+}
+
+#[test]
 fn the_renewer_is_exposed_at_most_3_0() {
     assert_exposure_at_most(30, "psfca-renew.service");
 }
@@ -112,7 +117,7 @@ fn values(unit: &str, key: &str) -> Vec<String> {
 
 #[test]
 fn the_units_run_commands_that_psfca_has() {
-    for unit in ["psfca.service", "psfca-renew.service"] {
+    for unit in UNITS.into_iter().filter(|unit| unit.ends_with(".service")) {
         let command = values(unit, "ExecStart").join(" ");
         let args = command.strip_prefix("/usr/bin/psfca ").unwrap();
         // --help comes last: whatever is wrong before it is reported first.
