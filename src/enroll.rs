@@ -1,23 +1,40 @@
-//! How a host comes to an identity: with a token at first, with the identity itself from then on.
-//! Both make a grant here and join the issue sequence at its step 3.
+//! How a host comes to an identity: with a token or an operator's approval at first, with the identity
+//! itself from then on. Each makes a grant here and join the issue sequence at its step 3.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use crate::ca::csr::SubjectKey;
 use crate::ca::identity::HostIdentity;
 use crate::clock::Timestamp;
+use crate::digest::Digest;
 use crate::enrollment::EnrolledBy;
 use crate::grant::{Grant, Rule};
 use crate::issue::{CertificateAuthority, IssueError, Issued, KeySource};
 use crate::name::HostName;
 use crate::profile::{KeyKind, Lifetime};
-use crate::store::{Condition, NewToken};
+use crate::store::{Asked, Condition, NewRequest, NewToken};
 use crate::token::TokenSecret;
 
 /// How long an identity lives; it is renewed at half of that.
 pub const IDENTITY_LIFETIME: Lifetime = Lifetime::days(NonZeroU32::MIN.saturating_add(29));
 /// How long a token can be spent.
 pub const TOKEN_LIFETIME: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// What becomes of a key that asks to be a host.
+#[must_use]
+#[derive(Debug)]
+pub enum Approval {
+    /// It was approved.
+    Issued(Box<Issued>),
+    /// Nobody has decided yet.
+    Waiting {
+        /// SHA-256 of the key, to be compared.
+        key_sha256: Digest,
+        /// When the request is dropped.
+        expires: Timestamp,
+    },
+}
 
 impl CertificateAuthority {
     /// Makes a one-time token with which `host` can enrol within the hour. Only its hash is kept.
@@ -59,6 +76,36 @@ impl CertificateAuthority {
             .certify(&grant, KeySource::Verified(&key), Condition::Enrollment { by: EnrolledBy::Token { token } })
             .await?;
         Ok((issued, host))
+    }
+
+    /// Gives an identity for `host` to the key of `request`, once an operator has approved that key. Until then
+    /// the key waits, and `address` is noted as where it comes from.
+    ///
+    /// # Errors
+    /// [`IssueError`], also where there are too many that wait.
+    pub async fn enroll_approved(
+        &self,
+        host: &HostName,
+        request: &[u8],
+        address: IpAddr,
+    ) -> Result<Approval, IssueError> {
+        self.require_open()?;
+
+        // 1. Nothing proves the host but the operator who has compared the fingerprint of its key.
+        let key = SubjectKey::from_request(request, KeyKind::EcdsaP256)?;
+        let (at, key_sha256) = (self.clock.now(), key.sha256());
+        let operator_uid =
+            match self.store.ask_enrollment(NewRequest { at, host: host.clone(), key_sha256, address }).await? {
+                Asked::Approved { operator_uid } => operator_uid,
+                Asked::Waiting { expires } => return Ok(Approval::Waiting { key_sha256, expires }),
+            };
+
+        // 2. The approval is the rule.
+        let grant = Grant::identity(host, &self.trust_domain, IDENTITY_LIFETIME, Rule::Approval { operator_uid });
+
+        // 3 to 8. The approval is looked for again, and the host enrolled, inside the append.
+        let condition = Condition::Enrollment { by: EnrolledBy::Approval { operator_uid } };
+        Ok(Approval::Issued(Box::new(self.certify(&grant, KeySource::Verified(&key), condition).await?)))
     }
 
     /// Renews the identity that the connection has proven, with a key of the host's choice.

@@ -1,6 +1,7 @@
 //! The JSON that passes between daemon, hosts and operators, for both ends. Plain data: the edges
 //! convert to and from validated types.
 
+mod enroll;
 mod health;
 mod hosts;
 mod restoration;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::enrollment::{Enrollment, IdentityFork};
+use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::HostChange;
 use crate::name::{DnsName, HostName, RoleName};
@@ -17,6 +18,9 @@ use crate::profile::{KeyKind, Usages};
 use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 
+pub use enroll::{
+    ApprovalRequest, ApprovalWaiting, EnrollRequest, PendingRequest, PendingRequests, RequestAnswer, RequestDecision,
+};
 pub use health::{CaHealth, DeclarationHealth, Health};
 pub use hosts::{
     HostAnswer, HostCertificate, HostDetails, HostFork, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
@@ -39,16 +43,6 @@ pub const PROOF_HEADER: &str = "psfca-ledger-proof";
 pub const LEDGER_KEY_HEADER: &str = "psfca-ledger-key";
 /// Answer header: when the host should renew, RFC 3339.
 pub const RENEW_HEADER: &str = "psfca-renew-after";
-
-/// `POST /v1/enroll`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnrollRequest {
-    /// The token's secret, base64url. Held as text only until it is parsed.
-    pub secret: String,
-    /// The host's PKCS#10 request, PEM.
-    pub csr: String,
-}
 
 /// One name that the calling host may have: an element of `GET /v1/certs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +125,12 @@ pub enum EventKind {
     HostRemoved,
     /// Two keys asked to renew one identity; its host is frozen.
     HostFrozen,
+    /// A key asked to be a host.
+    HostRequested,
+    /// An operator approved the key.
+    HostApproved,
+    /// An operator rejected the key.
+    HostRejected,
     /// The ledger was restored from a backup; the CA is closed from here on.
     Restored,
     /// An operator has confirmed the hosts; the CA is open from here on.
@@ -150,6 +150,9 @@ impl EventKind {
             Self::HostEnabled => "host_enabled",
             Self::HostRemoved => "host_removed",
             Self::HostFrozen => "host_frozen",
+            Self::HostRequested => "host_requested",
+            Self::HostApproved => "host_approved",
+            Self::HostRejected => "host_rejected",
             Self::Restored => "restored",
             Self::Reopened => "reopened",
         }
@@ -206,6 +209,12 @@ pub enum AuditEvent {
     HostRemoved(HostChange),
     /// Two keys asked to renew one identity; its host is frozen.
     HostFrozen(IdentityFork),
+    /// A key asked to be a host.
+    HostRequested(KeyRequest),
+    /// An operator approved the key.
+    HostApproved(KeyDecision),
+    /// An operator rejected the key.
+    HostRejected(KeyDecision),
     /// The ledger was restored from a backup.
     Restored(Restoration),
     /// An operator has confirmed the hosts.
@@ -225,6 +234,9 @@ impl AuditEvent {
             Self::HostEnabled(_) => EventKind::HostEnabled,
             Self::HostRemoved(_) => EventKind::HostRemoved,
             Self::HostFrozen(_) => EventKind::HostFrozen,
+            Self::HostRequested(_) => EventKind::HostRequested,
+            Self::HostApproved(_) => EventKind::HostApproved,
+            Self::HostRejected(_) => EventKind::HostRejected,
             Self::Restored(_) => EventKind::Restored,
             Self::Reopened(_) => EventKind::Reopened,
         }

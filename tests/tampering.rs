@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use psfca::enrollment::RequestAction;
 use psfca::host::HostAction;
 use psfca::ledger::checkpoint::Checkpoint;
 use psfca::store::LedgerCopy;
@@ -44,6 +45,14 @@ fn ledger() -> &'static Closed {
             for n in 0..22 {
                 books.clock.set(n);
                 hosts.push(books.enroll(&format!("pg{n}.iad1.psf.io")).await);
+            }
+            for (n, action, enrolls) in [
+                (30, None, false),
+                (31, Some(RequestAction::Approve), false),
+                (32, Some(RequestAction::Reject), false),
+                (33, Some(RequestAction::Approve), true),
+            ] {
+                books.ask_to_be(&format!("pg{n}.iad1.psf.io"), action, enrolls).await;
             }
             for host in &mut hosts[5..12] {
                 let renewed = books.renew(host).await;
@@ -268,6 +277,18 @@ fn changes() -> Vec<(&'static str, &'static str, Vec<Change>)> {
             ],
         ),
         with_delete(
+            "enrollment_request",
+            "host",
+            &[
+                ("host", "host || 'x'"),
+                ("key_sha256", &flipped("key_sha256")),
+                ("address", "'192.0.2.1'"),
+                ("state", "CASE state WHEN 'approved' THEN 'waiting' ELSE 'approved' END"),
+                ("since", "since + 1"),
+                ("operator_uid", "coalesce(operator_uid, 0) + 1"),
+            ],
+        ),
+        with_delete(
             "token",
             "hash",
             &[
@@ -390,6 +411,8 @@ fn rows_that_no_entry_made_and_definitions_that_are_not_ours_are_found() {
         "INSERT INTO event (idx, event, recorded) VALUES (1000000, 'declaration', 1)".to_owned(),
         "INSERT INTO event (idx, event, recorded) VALUES (0, 'declaration', 1)".to_owned(),
         "INSERT INTO host VALUES ('evil.psf.io', 'enabled', 1, 1, 5)".to_owned(),
+        "INSERT INTO enrollment_request VALUES ('pg9.psf.io', zeroblob(32), '192.0.2.1', 'approved', 1795255200, 0)"
+            .to_owned(),
         "INSERT INTO renewal VALUES (x'00', 'pg0.iad1.psf.io', zeroblob(32), 5)".to_owned(),
         "INSERT INTO token VALUES (x'00', 'evil.psf.io', 9999999999, 1, NULL)".to_owned(),
         "INSERT INTO declaration VALUES (x'00', 1000000, 1, '[]')".to_owned(),

@@ -18,6 +18,7 @@ use crate::tls::{self, TlsError};
 use crate::token::{ServerAddress, TokenError};
 
 pub mod anchor;
+pub mod approval;
 pub mod enroll;
 pub mod identity;
 pub mod install;

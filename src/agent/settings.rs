@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::digest::{Digest, Fingerprint};
 use crate::token::ServerAddress;
 
 /// Where the settings are when nobody says otherwise.
@@ -37,6 +38,8 @@ pub enum SettingsError {
 pub struct Settings {
     /// Daemons to try, in this order; empty: the address that came with the token.
     pub server: Vec<ServerAddress>,
+    /// SHA-256 of the CA's root, for a host that asks without a token.
+    pub ca_fingerprint: Option<Digest>,
     /// The directory of the host's identity.
     pub state: PathBuf,
     /// The directory of the bundles.
@@ -68,6 +71,7 @@ pub enum LedgerPolicy {
 #[serde(deny_unknown_fields, default)]
 struct Raw {
     server: Vec<ServerAddress>,
+    ca_fingerprint: Option<String>,
     state: PathBuf,
     bundles: PathBuf,
     trust_bundle: PathBuf,
@@ -81,6 +85,7 @@ impl Default for Raw {
     fn default() -> Self {
         Self {
             server: Vec::new(),
+            ca_fingerprint: None,
             state: "/var/lib/psfca-host".into(),
             bundles: "/etc/ssl/private".into(),
             trust_bundle: "/etc/ssl/certs/PSF_CA.pem".into(),
@@ -116,9 +121,12 @@ impl Settings {
         let mode = mode.ok_or_else(|| {
             wrong(format!("mode {:?} would not do for a private key; write it as \"0640\" or \"0600\"", raw.mode))
         })?;
+        let ca_fingerprint = raw.ca_fingerprint.as_deref().map(Fingerprint::parse).transpose();
+        let ca_fingerprint = ca_fingerprint.map_err(|error| wrong(format!("ca_fingerprint: {error}")))?;
         let base = path.parent().unwrap_or(Path::new(""));
         Ok(Self {
             server: raw.server,
+            ca_fingerprint: ca_fingerprint.map(|Fingerprint(digest)| digest),
             state: base.join(raw.state),
             bundles: base.join(raw.bundles),
             trust_bundle: base.join(raw.trust_bundle),
@@ -164,6 +172,11 @@ mod tests {
             assert!(error(&format!("mode: '{mode}'\n")).contains("would not do for a private key"), "{mode}");
         }
         assert!(error("ledger_policy: off\n").contains("`refuse` or `alarm`"), "{}", error("ledger_policy: off\n"));
+        assert!(
+            error("ca_fingerprint: 3f2a\n").contains("64 hexadecimal digits"),
+            "{}",
+            error("ca_fingerprint: 3f2a\n")
+        );
         assert!(error("server: [nowhere]\n").contains("is not an address like"));
     }
 }

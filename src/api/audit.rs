@@ -67,6 +67,9 @@ fn entry(api: &Api, stored: StoredEntry, whole: bool) -> AuditEntry {
         Event::HostEnabled(change) => AuditEvent::HostEnabled(change),
         Event::HostRemoved(change) => AuditEvent::HostRemoved(change),
         Event::HostFrozen(fork) => AuditEvent::HostFrozen(fork),
+        Event::HostRequested(request) => AuditEvent::HostRequested(request),
+        Event::HostApproved(decision) => AuditEvent::HostApproved(decision),
+        Event::HostRejected(decision) => AuditEvent::HostRejected(decision),
         Event::Restored(restoration) => AuditEvent::Restored(restoration),
         Event::Reopened(confirmation) => AuditEvent::Reopened(confirmation),
     };

@@ -1,5 +1,6 @@
 //! Who calls, as the connection says: the request itself is never asked.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -37,6 +38,20 @@ pub(super) async fn confine(State(api): State<Arc<Api>>, request: Request, next:
         return Refusal::Identity(ended).into_response();
     }
     next.run(request).await
+}
+
+/// Where a caller on the network comes from.
+pub(super) struct Address(pub(super) IpAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for Address {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match parts.extensions.get::<Peer>() {
+            Some(Peer::Network { address, .. }) => Ok(Self(address.ip())),
+            _ => Err(Refusal::Internal),
+        }
+    }
 }
 
 /// A caller on the admin socket.

@@ -9,6 +9,8 @@ use axum::response::Response;
 use super::Api;
 use crate::ca::identity::Peer;
 use crate::clock::Timestamp;
+use crate::digest::Digest;
+use crate::enrollment::RequestAction;
 use crate::grant::CertificateKind;
 use crate::host::HostAction;
 use crate::serial::Serial;
@@ -20,6 +22,10 @@ pub(super) enum Decision {
     Issued { kind: CertificateKind, name: String, serial: Serial, index: u64, not_after: Timestamp },
     /// A token was made.
     TokenMade { host: String },
+    /// A key asked to be a host, and has to wait.
+    Waiting { host: String, key: Digest },
+    /// An operator decided on that.
+    RequestDecided { host: String, action: RequestAction },
     /// An operator changed a host.
     HostChanged { host: String, action: HostAction },
     /// An operator has confirmed the hosts of a restored CA.
@@ -41,6 +47,10 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
             tracing::info!(caller = %who, kind = kind.as_str(), %name, %serial, index, %not_after, "issued");
         }
         Some(Decision::TokenMade { host }) => tracing::info!(caller = %who, %host, "token made"),
+        Some(Decision::Waiting { host, key }) => tracing::debug!(caller = %who, %host, %key, "waits for an operator"),
+        Some(Decision::RequestDecided { host, action }) => {
+            tracing::info!(caller = %who, %host, action = action.as_str(), "request decided");
+        }
         Some(Decision::HostChanged { host, action }) => {
             tracing::info!(caller = %who, %host, action = action.as_str(), "host changed");
         }

@@ -12,6 +12,7 @@ mod hosts;
 mod ledger;
 mod operator;
 mod problem;
+mod requests;
 
 use std::sync::Arc;
 
@@ -85,6 +86,7 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/openapi.json", Listener::Both, get(health::openapi)),
         route("GET", "/metrics", Listener::Admin, get(health::metrics)),
         route("POST", "/v1/enroll", Listener::Network, post(enroll::enroll)),
+        route("POST", "/v1/enroll/request", Listener::Network, post(enroll::request_approval)),
         route("POST", RENEWAL, Listener::Network, post(enroll::renew_identity)),
         route("GET", "/v1/certs", Listener::Network, get(certs::list)),
         route("POST", "/v1/certs/{name}", Listener::Network, post(certs::issue)),
@@ -99,6 +101,8 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/v1/hosts/{host}", Listener::Admin, get(hosts::show)),
         route("POST", "/v1/hosts/{host}", Listener::Admin, post(hosts::change)),
         route("POST", "/v1/reopen", Listener::Admin, post(operator::reopen)),
+        route("GET", "/v1/requests", Listener::Admin, get(requests::list)),
+        route("POST", "/v1/requests/{host}", Listener::Admin, post(requests::decide)),
         route("POST", "/v1/tokens", Listener::Admin, post(operator::make_token)),
     ]
 }

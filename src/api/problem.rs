@@ -61,6 +61,12 @@ pub(super) enum Refusal {
     Internal,
 }
 
+impl From<RecordError> for Refusal {
+    fn from(error: RecordError) -> Self {
+        Self::Issue(error.into())
+    }
+}
+
 impl Refusal {
     /// Status, stable name, and the name for people.
     fn describe(&self) -> (StatusCode, &'static str, &'static str) {
@@ -103,6 +109,15 @@ impl Refusal {
                 IssueError::Record(error) => match error {
                     RecordError::HostUnknown(_) | RecordError::HostRemoved(_) => {
                         (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled")
+                    }
+                    RecordError::NoSuchRequest(_) => {
+                        (StatusCode::NOT_FOUND, "no-such-request", "No such key asks to be this host")
+                    }
+                    RecordError::RequestRejected(_) => {
+                        (StatusCode::FORBIDDEN, "rejected", "An operator has rejected this key")
+                    }
+                    RecordError::RequestsFull | RecordError::RequestsOfAddress(_) => {
+                        (StatusCode::TOO_MANY_REQUESTS, "requests-full", "Too many keys ask to be hosts")
                     }
                     RecordError::HostFrozen(_) => FROZEN,
                     RecordError::IdentityReplaced(_) => REPLACED,
@@ -154,7 +169,7 @@ impl IntoResponse for Refusal {
         let refused = Decision::Refused { reason: name, detail: problem.detail.clone() };
         let mut response = (status, Json(problem)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             // It takes a person to reopen a CA.
             let seconds = if name == "closed" { "300" } else { "5" };
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));

@@ -2,12 +2,14 @@
 //! enum inside a flattened struct, goes by a map of values and takes several times as long, and an
 //! audit reads entries by the million.
 
+use std::net::IpAddr;
+
 use serde::Deserialize;
 
 use super::{CertificateRecord, Entry, Event};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork};
+use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork, KeyDecision, KeyRequest, RequestAction};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange, Remark};
 use crate::name::HostName;
@@ -29,6 +31,7 @@ pub(super) struct FlatEntry {
     not_after: Option<Timestamp>,
     key_sha256: Option<Digest>,
     other_key_sha256: Option<Digest>,
+    address: Option<IpAddr>,
     ca_made_key: Option<bool>,
     tbs_sha256: Option<Digest>,
     rule: Option<Rule>,
@@ -56,6 +59,15 @@ impl FlatEntry {
         let change =
             HostChange { host: required!(self.host), operator_uid: required!(self.operator_uid), remark: self.remark };
         Ok(Event::host_changed(action, change))
+    }
+
+    fn request_decided(self, action: RequestAction) -> Result<Event, &'static str> {
+        let decision = KeyDecision {
+            host: required!(self.host),
+            key_sha256: required!(self.key_sha256),
+            operator_uid: required!(self.operator_uid),
+        };
+        Ok(Event::request_decided(action, decision))
     }
 }
 
@@ -88,7 +100,11 @@ impl TryFrom<FlatEntry> for Entry {
                 operator_uid: required!(flat.operator_uid),
             },
             EventKind::HostEnrolled => Event::HostEnrolled(Enrollment {
-                by: EnrolledBy::Token { token: required!(flat.token) },
+                by: match (flat.token, flat.operator_uid) {
+                    (Some(token), None) => EnrolledBy::Token { token },
+                    (None, Some(operator_uid)) => EnrolledBy::Approval { operator_uid },
+                    _ => return Err("exactly one of `token` and `operator_uid` is wanted"),
+                },
                 host: required!(flat.host),
                 key_sha256: required!(flat.key_sha256),
             }),
@@ -101,6 +117,13 @@ impl TryFrom<FlatEntry> for Entry {
                 key_sha256: required!(flat.key_sha256),
                 other_key_sha256: required!(flat.other_key_sha256),
             }),
+            EventKind::HostRequested => Event::HostRequested(KeyRequest {
+                host: required!(flat.host),
+                key_sha256: required!(flat.key_sha256),
+                address: required!(flat.address),
+            }),
+            EventKind::HostApproved => flat.request_decided(RequestAction::Approve)?,
+            EventKind::HostRejected => flat.request_decided(RequestAction::Reject)?,
             EventKind::Restored => Event::Restored(Restoration {
                 size: required!(flat.size),
                 root: required!(flat.root),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::enrollment::{Enrollment, IdentityFork};
+use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest, RequestAction};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange};
 use crate::name::HostName;
@@ -62,6 +62,12 @@ pub enum Event {
     HostRemoved(HostChange),
     /// Two keys asked to renew one identity; its host is frozen.
     HostFrozen(IdentityFork),
+    /// A key asked to be a host.
+    HostRequested(KeyRequest),
+    /// An operator approved the key.
+    HostApproved(KeyDecision),
+    /// An operator rejected the key.
+    HostRejected(KeyDecision),
     /// The ledger was restored from a backup: every token is void, and the CA is closed.
     Restored(Restoration),
     /// An operator has confirmed the hosts: the CA is open.
@@ -79,6 +85,14 @@ impl Event {
         }
     }
 
+    /// What an operator decided about a key that asks.
+    pub(crate) const fn request_decided(action: RequestAction, decision: KeyDecision) -> Self {
+        match action {
+            RequestAction::Approve => Self::HostApproved(decision),
+            RequestAction::Reject => Self::HostRejected(decision),
+        }
+    }
+
     /// What it is about.
     #[must_use]
     pub const fn kind(&self) -> EventKind {
@@ -91,6 +105,9 @@ impl Event {
             Self::HostEnabled(_) => EventKind::HostEnabled,
             Self::HostRemoved(_) => EventKind::HostRemoved,
             Self::HostFrozen(_) => EventKind::HostFrozen,
+            Self::HostRequested(_) => EventKind::HostRequested,
+            Self::HostApproved(_) => EventKind::HostApproved,
+            Self::HostRejected(_) => EventKind::HostRejected,
             Self::Restored(_) => EventKind::Restored,
             Self::Reopened(_) => EventKind::Reopened,
         }
@@ -105,6 +122,8 @@ impl Event {
             Self::TokenMade { host, .. } => Some(host),
             Self::HostEnrolled(enrollment) => Some(&enrollment.host),
             Self::HostFrozen(fork) => Some(&fork.host),
+            Self::HostRequested(request) => Some(&request.host),
+            Self::HostApproved(decision) | Self::HostRejected(decision) => Some(&decision.host),
             Self::HostDisabled(change) | Self::HostEnabled(change) | Self::HostRemoved(change) => Some(&change.host),
         }
     }

@@ -13,6 +13,7 @@ mod identities;
 mod listing;
 mod read;
 mod record;
+mod requests;
 mod restoration;
 mod schema;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use hosts::{HostError, NewHostState};
 pub use identities::ShownIdentity;
 pub use listing::{StoredBody, StoredEntry};
 pub use record::{Condition, Draft, Recorded};
+pub use requests::{Asked, EnrollmentRequest, NewDecision, NewRequest, REQUEST_LIFETIME};
 pub use restoration::{Closed, NewConfirmation, NewRestoration, ReopenError};
 pub use tiles::Head;
 pub use verbs::{NewDeclaration, NewToken};
@@ -133,6 +135,24 @@ pub enum RecordError {
     /// The host was disabled or removed, and the token may not let it come back.
     #[error("{0} is {1}; an operator can make a token that lets it come back: psfca token {0} --replace")]
     KeptOut(HostName, HostState),
+    /// No key with this fingerprint asks to be the host.
+    #[error(
+        "no key of {0} with this fingerprint is waiting; it must be the whole fingerprint, and a request is dropped after \
+         a day (psfca host list --pending)"
+    )]
+    NoSuchRequest(HostName),
+    /// An operator rejected this key.
+    #[error("an operator has rejected this key for {0}")]
+    RequestRejected(HostName),
+    /// As many keys wait as are kept.
+    #[error("too many hosts wait for an operator just now; try again later, or use a token (psfca token HOST)")]
+    RequestsFull,
+    /// As many keys of one address wait as are kept.
+    #[error(
+        "{0} has too many requests of this day that nobody approved; have an operator look at them (psfca host list \
+         --pending), or use a token"
+    )]
+    RequestsOfAddress(std::net::IpAddr),
     /// The ledger was restored from a backup, and nobody has confirmed the hosts yet.
     #[error(
         "the CA was restored from a backup and is closed until an operator has confirmed its hosts: psfca reopen; \

@@ -9,7 +9,7 @@ use super::identities::{self, ShownIdentity};
 use super::tiles::{Edge, Head, StoredNodes};
 use super::verbs::{Verb, append, append_event};
 use super::{Host, Projection, RecordError, StoreError};
-use super::{hosts, read, restoration};
+use super::{hosts, read, requests, restoration};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::enrollment::{EnrolledBy, Enrollment};
@@ -231,6 +231,7 @@ impl Record {
                 row.check(at, key)?;
                 row.replaces
             }
+            EnrolledBy::Approval { .. } => false,
         };
         if let Some(index) = identities::answer(transaction, &name, by, key)? {
             hosts::require_enabled(transaction, &name)?;
@@ -243,12 +244,16 @@ impl Record {
         if !replaces {
             hosts::require_unknown(transaction, &name)?;
         }
+        if let EnrolledBy::Approval { operator_uid } = by {
+            requests::require_approved(transaction, &name, key, operator_uid, at)?;
+        }
         let event = Event::HostEnrolled(Enrollment { host: name.clone(), by, key_sha256: key });
         let index = append_event(transaction, edge, at, event)?;
         let host = Host { name, state: HostState::Enabled, since: at, enrolled: at, enrollment: index };
         identities::begin(transaction, &host)?;
         match by {
             EnrolledBy::Token { token } => spend(transaction, token, key, &host.name)?,
+            EnrolledBy::Approval { .. } => {}
         }
         self.host = Some(host);
         Ok(Admitted::Fresh)

@@ -114,6 +114,7 @@ impl Verb for MarkRestored {
     fn apply(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), StoreError> {
         append_event(transaction, edge, self.new.at, Event::Restored(self.new.restoration.clone()))?;
         transaction.execute("DELETE FROM token", params![])?;
+        transaction.execute("DELETE FROM enrollment_request", params![])?;
         // From here on it is no backup.
         transaction.execute("DELETE FROM backup", params![])?;
         Ok(())

@@ -86,6 +86,17 @@ CREATE TABLE renewal (
 ) STRICT;
 CREATE INDEX renewal_by_host ON renewal (host);
 
+-- Keys that ask to be a host and wait for an operator, and what became of them, for a day.
+CREATE TABLE enrollment_request (
+    host         TEXT NOT NULL,
+    key_sha256   BLOB NOT NULL,
+    address      TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    since        INTEGER NOT NULL,
+    operator_uid INTEGER,
+    PRIMARY KEY (host, key_sha256)
+) STRICT;
+
 CREATE TABLE token (
     hash     BLOB NOT NULL PRIMARY KEY,
     host     TEXT NOT NULL,

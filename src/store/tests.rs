@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::*;
-use crate::enrollment::EnrolledBy;
+use crate::enrollment::{EnrolledBy, KeyDecision, RequestAction};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange};
 use crate::ledger::{CertificateRecord, Entry, Event, leaf_hash};
@@ -133,5 +133,6 @@ mod hosts;
 mod identities;
 mod listing;
 mod refusals;
+mod requests;
 mod restoration;
 mod tokens;

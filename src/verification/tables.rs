@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::requests::{self, Requests};
 use crate::clock::Timestamp;
 use crate::declaration;
 use crate::digest::{Digest, hex};
-use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork};
+use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork, KeyDecision, RequestAction};
 use crate::grant::Rule;
 use crate::host::{HostAction, HostChange, HostState};
 use crate::ledger::tree::{TILE_HEIGHT, TILE_WIDTH};
@@ -14,7 +15,7 @@ use crate::name::HostName;
 use crate::store::{Cell, LedgerCopy, StoreError};
 
 /// A table by its first column: the entry that a row comes from, and the other columns.
-type Rows = BTreeMap<Vec<u8>, (u64, Vec<Cell>)>;
+pub(super) type Rows = BTreeMap<Vec<u8>, (u64, Vec<Cell>)>;
 
 /// How a table's first column is told to people.
 type Print<'p> = &'p dyn Fn(&[u8]) -> String;
@@ -23,6 +24,7 @@ type Print<'p> = &'p dyn Fn(&[u8]) -> String;
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     hosts: Rows,
+    requests: Requests,
     renewals: Rows,
     /// Which of them are whose.
     renewals_of: HashMap<HostName, Vec<Vec<u8>>>,
@@ -87,11 +89,15 @@ impl Tables {
             Event::HostDisabled(change) => self.change(index, time, HostAction::Disable, &change)?,
             Event::HostEnabled(change) => self.change(index, time, HostAction::Enable, &change)?,
             Event::HostRemoved(change) => self.change(index, time, HostAction::Remove, &change)?,
+            Event::HostRequested(request) => self.requests.asked(index, time, &request)?,
+            Event::HostApproved(decision) => self.requests.decided(index, time, RequestAction::Approve, &decision)?,
+            Event::HostRejected(decision) => self.requests.decided(index, time, RequestAction::Reject, &decision)?,
             Event::HostFrozen(fork) => self.freeze(index, time, &fork)?,
             // Whether the CA is closed has no table: it follows from the rows of `event`.
             Event::Restored(_) => {
                 self.tokens.clear();
                 self.tokens_of.clear();
+                self.requests = Requests::default();
             }
             Event::Reopened(confirmation) => {
                 let enabled = text(HostState::Enabled.as_str());
@@ -159,8 +165,17 @@ impl Tables {
         for serial in self.renewals_of.remove(&host).unwrap_or_default() {
             self.renewals.remove(&serial);
         }
+        let approved = match by {
+            EnrolledBy::Approval { operator_uid } => {
+                self.requests.used(&KeyDecision { host: host.clone(), key_sha256, operator_uid })
+            }
+            EnrolledBy::Token { .. } => Ok(()),
+        };
+        self.requests.forget(&host);
+        approved?;
         match by {
             EnrolledBy::Token { token } => self.spend(host, token, key_sha256),
+            EnrolledBy::Approval { .. } => Ok(()),
         }
     }
 
@@ -208,9 +223,10 @@ impl Tables {
             (tile.to_be_bytes().to_vec(), (tile * TILE_WIDTH, vec![Cell::Number(earliest), Cell::Number(latest)]))
         });
         let plain = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-        let tables: [(&str, &'static str, Rows, Print<'_>); 5] = [
+        let tables: [(&str, &'static str, Rows, Print<'_>); 6] = [
             ("host", "SELECT name, state, since, enrolled, idx FROM host", self.hosts, &plain),
             ("renewal", "SELECT serial, host, key_sha256, idx FROM renewal", self.renewals, &hex),
+            ("enrollment_request", requests::SQL, self.requests.0, &plain),
             ("token", "SELECT hash, host, expires, replaces, spent_by FROM token", self.tokens, &hex),
             ("declaration", "SELECT sha256, idx, since FROM declaration", self.declarations, &hex),
             ("tile_time", "SELECT idx, earliest, latest FROM tile_time", times.collect(), &hex),
@@ -296,6 +312,6 @@ fn number(index: u64) -> Cell {
     i64::try_from(index).map_or(Cell::Nothing, Cell::Number)
 }
 
-fn text(text: &str) -> Cell {
+pub(super) fn text(text: &str) -> Cell {
     Cell::Octets(text.as_bytes().to_vec())
 }

@@ -13,6 +13,8 @@ use psfca::clock::{Clock, Timestamp};
 use psfca::declaration::{Declaration, Rules};
 use psfca::diagnostic::SourceFile;
 use psfca::digest::Digest;
+use psfca::enroll::Approval;
+use psfca::enrollment::{KeyDecision, RequestAction};
 use psfca::grant::{CertificateKind, Rule};
 use psfca::host::{HostAction, HostChange, Remark};
 use psfca::in_force::{DeclarationSlot, InForce};
@@ -23,7 +25,7 @@ use psfca::name::{DnsName, HostName};
 use psfca::profile::{KeyKind, Lifetime, SubjectFields};
 use psfca::random::SystemRandom;
 use psfca::serial::Serial;
-use psfca::store::{Condition, Draft, NewDeclaration, NewHostState, Store};
+use psfca::store::{Condition, Draft, NewDecision, NewDeclaration, NewHostState, Store};
 
 use super::{ROLES_YAML, TLS_YAML};
 
@@ -112,6 +114,21 @@ impl Books {
         let (secret, _) = self.ca.make_token(&host, false, 0).await.unwrap();
         let (issued, _) = self.ca.enroll(&secret, &self.request).await.unwrap();
         HostIdentity { host, issued: self.clock.now(), not_after: issued.not_after, serial: issued.serial }
+    }
+
+    /// Asks to be `host`, and has an operator decide, if that is wanted. The key that is approved enrols where `enrolls`.
+    pub async fn ask_to_be(&self, host: &str, action: Option<RequestAction>, enrolls: bool) {
+        let (host, address) = (HostName::parse(host).unwrap(), std::net::Ipv4Addr::LOCALHOST.into());
+        let asked = self.ca.enroll_approved(&host, &self.request, address).await.unwrap();
+        let Approval::Waiting { key_sha256, .. } = asked else { panic!("approved already") };
+        if let Some(action) = action {
+            let decision = KeyDecision { host: host.clone(), key_sha256, operator_uid: 0 };
+            self.ca.store.decide_request(NewDecision { at: self.clock.now(), action, decision }).await.unwrap();
+        }
+        if enrolls {
+            let answer = self.ca.enroll_approved(&host, &self.request, address).await.unwrap();
+            assert!(matches!(answer, Approval::Issued(_)));
+        }
     }
 
     /// Renews an identity, with the key of all hosts here; one more entry.

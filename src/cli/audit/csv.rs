@@ -6,7 +6,7 @@ use crate::enrollment::{EnrolledBy, Enrollment};
 use crate::wire::{AuditEntry, AuditEvent, EventKind};
 
 /// The columns; what an event does not have stays empty.
-const HEADER: [&str; 19] = [
+const HEADER: [&str; 20] = [
     "index",
     "time",
     "event",
@@ -25,6 +25,7 @@ const HEADER: [&str; 19] = [
     "token",
     "operator_uid",
     "other_key_sha256",
+    "address",
     "remark",
 ];
 
@@ -41,8 +42,8 @@ pub fn print_csv(entries: &[AuditEntry]) -> io::Result<()> {
     Ok(())
 }
 
-fn fields(entry: &AuditEntry) -> [String; 19] {
-    let mut row = [const { String::new() }; 19];
+fn fields(entry: &AuditEntry) -> [String; 20] {
+    let mut row = [const { String::new() }; 20];
     let mut set = |column: &str, value: String| {
         if let Some(at) = HEADER.iter().position(|name| *name == column) {
             row[at] = value;
@@ -86,8 +87,21 @@ fn fields(entry: &AuditEntry) -> [String; 19] {
             set("key_sha256", key_sha256.to_string());
             match by {
                 EnrolledBy::Token { token } => set("token", token.to_string()),
+                EnrolledBy::Approval { operator_uid } => set("operator_uid", operator_uid.to_string()),
             }
             EventKind::HostEnrolled
+        }
+        AuditEvent::HostRequested(request) => {
+            set("host", request.host.to_string());
+            set("key_sha256", request.key_sha256.to_string());
+            set("address", request.address.to_string());
+            EventKind::HostRequested
+        }
+        AuditEvent::HostApproved(decision) | AuditEvent::HostRejected(decision) => {
+            set("host", decision.host.to_string());
+            set("key_sha256", decision.key_sha256.to_string());
+            set("operator_uid", decision.operator_uid.to_string());
+            entry.event.kind()
         }
         AuditEvent::HostFrozen(fork) => {
             set("host", fork.host.to_string());
