@@ -23,6 +23,11 @@ pub enum EnrolledBy {
         /// Who.
         operator_uid: u32,
     },
+    /// The key of its Salt minion, which Salt's master has accepted.
+    SaltKey {
+        /// SHA-256 of that public key.
+        salt_key: Digest,
+    },
 }
 
 /// A host was enrolled, as the ledger has it.
@@ -69,6 +74,17 @@ pub struct KeyDecision {
     /// SHA-256 of the public key.
     pub key_sha256: Digest,
     /// Who decided: the uid at the other end of the admin socket.
+    pub operator_uid: u32,
+}
+
+/// The accepted key of a Salt minion came, or went, with an import, as the ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaltKeyChange {
+    /// The host, which is the minion's id.
+    pub host: HostName,
+    /// SHA-256 of the minion's public key (SubjectPublicKeyInfo, DER).
+    pub salt_key: Digest,
+    /// Who imported: the uid at the other end of the admin socket.
     pub operator_uid: u32,
 }
 

@@ -14,6 +14,7 @@ pub mod name;
 pub mod profile;
 pub mod random;
 pub mod restoration;
+pub mod salt;
 pub mod serial;
 pub mod telemetry;
 pub mod text;
@@ -36,6 +37,7 @@ pub mod store;
 
 // Layer 3: crypto and connections.
 pub mod ca;
+pub mod challenge;
 pub mod client;
 pub mod tls;
 

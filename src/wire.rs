@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest};
+use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest, SaltKeyChange};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::HostChange;
 use crate::name::{DnsName, HostName, RoleName};
@@ -19,7 +19,8 @@ use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 
 pub use enroll::{
-    ApprovalRequest, ApprovalWaiting, EnrollRequest, PendingRequest, PendingRequests, RequestAnswer, RequestDecision,
+    ApprovalRequest, ApprovalWaiting, ChallengeAnswer, EnrollRequest, MAX_SALT_KEYS, PendingRequest, PendingRequests,
+    RequestAnswer, RequestDecision, SaltEnrollRequest, SaltKeys, SaltKeysAnswer,
 };
 pub use health::{CaHealth, DeclarationHealth, Health};
 pub use hosts::{
@@ -131,6 +132,10 @@ pub enum EventKind {
     HostApproved,
     /// An operator rejected the key.
     HostRejected,
+    /// The accepted key of a Salt minion was imported.
+    SaltKeyImported,
+    /// The key of a Salt minion is accepted no longer.
+    SaltKeyRemoved,
     /// The ledger was restored from a backup; the CA is closed from here on.
     Restored,
     /// An operator has confirmed the hosts; the CA is open from here on.
@@ -153,6 +158,8 @@ impl EventKind {
             Self::HostRequested => "host_requested",
             Self::HostApproved => "host_approved",
             Self::HostRejected => "host_rejected",
+            Self::SaltKeyImported => "salt_key_imported",
+            Self::SaltKeyRemoved => "salt_key_removed",
             Self::Restored => "restored",
             Self::Reopened => "reopened",
         }
@@ -215,6 +222,10 @@ pub enum AuditEvent {
     HostApproved(KeyDecision),
     /// An operator rejected the key.
     HostRejected(KeyDecision),
+    /// The accepted key of a Salt minion was imported.
+    SaltKeyImported(SaltKeyChange),
+    /// The key of a Salt minion is accepted no longer.
+    SaltKeyRemoved(SaltKeyChange),
     /// The ledger was restored from a backup.
     Restored(Restoration),
     /// An operator has confirmed the hosts.
@@ -237,6 +248,8 @@ impl AuditEvent {
             Self::HostRequested(_) => EventKind::HostRequested,
             Self::HostApproved(_) => EventKind::HostApproved,
             Self::HostRejected(_) => EventKind::HostRejected,
+            Self::SaltKeyImported(_) => EventKind::SaltKeyImported,
+            Self::SaltKeyRemoved(_) => EventKind::SaltKeyRemoved,
             Self::Restored(_) => EventKind::Restored,
             Self::Reopened(_) => EventKind::Reopened,
         }

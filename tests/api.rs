@@ -68,7 +68,7 @@ const fn row(route: &'static str, name: &'static str, answers: [u16; 5]) -> Row 
 
 /// Each POST carries a certificate request; a host is pg0.iad1.psf.io.
 //                                                    nobody host leaf foreign operator
-const WHO_GETS_WHAT: [Row; 26] = [
+const WHO_GETS_WHAT: [Row; 29] = [
     row("GET /PSF_CA.pem", "", /*               */ [200, 200, 0, 0, 200]),
     row("GET /healthz", "", /*                  */ [200, 200, 0, 0, 200]),
     row("GET /readyz", "", /*                   */ [200, 200, 0, 0, 200]),
@@ -76,6 +76,8 @@ const WHO_GETS_WHAT: [Row; 26] = [
     row("GET /metrics", "", /*                  */ [404, 404, 0, 0, 200]),
     row("POST /v1/enroll", "", /*               */ [400, 400, 0, 0, 404]),
     row("POST /v1/enroll/request", "", /*       */ [400, 400, 0, 0, 404]),
+    row("POST /v1/enroll/challenge", "", /*     */ [200, 200, 0, 0, 404]),
+    row("POST /v1/enroll/salt", "", /*          */ [400, 400, 0, 0, 404]),
     row("POST /v1/identity", "", /*             */ [401, 200, 0, 0, 404]),
     row("GET /v1/certs", "", /*                 */ [401, 200, 0, 0, 404]),
     row("POST /v1/certs/{name}", "postgresql.psf.io", [401, 200, 0, 0, 404]),
@@ -94,6 +96,7 @@ const WHO_GETS_WHAT: [Row; 26] = [
     row("POST /v1/reopen", "", /*               */ [404, 404, 0, 0, 400]),
     row("GET /v1/requests", "", /*              */ [404, 404, 0, 0, 200]),
     row("POST /v1/requests/{host}", "pg0.iad1.psf.io", [404, 404, 0, 0, 400]),
+    row("POST /v1/salt-keys", "", /*            */ [404, 404, 0, 0, 400]),
     row("POST /v1/tokens", "", /*               */ [404, 404, 0, 0, 400]),
 ];
 

@@ -54,6 +54,8 @@ fn ledger() -> &'static Closed {
             ] {
                 books.ask_to_be(&format!("pg{n}.iad1.psf.io"), action, enrolls).await;
             }
+            books.import_salt_keys(&["pg40.iad1.psf.io", "pg41.iad1.psf.io", "pg42.iad1.psf.io"]).await;
+            books.import_salt_keys(&["pg41.iad1.psf.io", "pg42.iad1.psf.io", "pg43.iad1.psf.io"]).await;
             for host in &mut hosts[5..12] {
                 let renewed = books.renew(host).await;
                 if host.host.as_str() == "pg11.iad1.psf.io" {
@@ -289,6 +291,11 @@ fn changes() -> Vec<(&'static str, &'static str, Vec<Change>)> {
             ],
         ),
         with_delete(
+            "salt_key",
+            "host",
+            &[("host", "host || 'x'"), ("key_sha256", &flipped("key_sha256")), ("public_key", &flipped("public_key"))],
+        ),
+        with_delete(
             "token",
             "hash",
             &[
@@ -413,6 +420,7 @@ fn rows_that_no_entry_made_and_definitions_that_are_not_ours_are_found() {
         "INSERT INTO host VALUES ('evil.psf.io', 'enabled', 1, 1, 5)".to_owned(),
         "INSERT INTO enrollment_request VALUES ('pg9.psf.io', zeroblob(32), '192.0.2.1', 'approved', 1795255200, 0)"
             .to_owned(),
+        "INSERT INTO salt_key VALUES ('pg9.psf.io', zeroblob(32), x'00')".to_owned(),
         "INSERT INTO renewal VALUES (x'00', 'pg0.iad1.psf.io', zeroblob(32), 5)".to_owned(),
         "INSERT INTO token VALUES (x'00', 'evil.psf.io', 9999999999, 1, NULL)".to_owned(),
         "INSERT INTO declaration VALUES (x'00', 1000000, 1, '[]')".to_owned(),
@@ -522,7 +530,9 @@ fn a_turned_bit_anywhere_in_the_file_is_found_or_changes_nothing_that_is_read() 
         octets[place] ^= 1 << (place % 8);
         std::fs::write(scratch.file(), &octets).unwrap();
         if findings(&scratch.file(), false).0.is_empty() && findings(&scratch.file(), true).0.is_empty() {
-            assert!(content(&scratch.file()).as_ref() == Some(&expected), "octet {place} was changed and not found");
+            let found = content(&scratch.file()).unwrap_or_default();
+            let other = expected.iter().find(|(query, rows)| found.get(*query) != Some(rows)).map(|(query, _)| query);
+            assert_eq!(other, None, "octet {place} was changed and not found");
             same.fetch_add(1, Ordering::Relaxed);
         }
     });

@@ -26,6 +26,7 @@ pub mod key;
 pub mod ledger;
 pub mod obtain;
 pub mod renew;
+pub mod salt;
 pub mod settings;
 pub mod status;
 

@@ -70,6 +70,8 @@ fn entry(api: &Api, stored: StoredEntry, whole: bool) -> AuditEntry {
         Event::HostRequested(request) => AuditEvent::HostRequested(request),
         Event::HostApproved(decision) => AuditEvent::HostApproved(decision),
         Event::HostRejected(decision) => AuditEvent::HostRejected(decision),
+        Event::SaltKeyImported(change) => AuditEvent::SaltKeyImported(change),
+        Event::SaltKeyRemoved(change) => AuditEvent::SaltKeyRemoved(change),
         Event::Restored(restoration) => AuditEvent::Restored(restoration),
         Event::Reopened(confirmation) => AuditEvent::Reopened(confirmation),
     };

@@ -26,6 +26,8 @@ pub(super) enum Decision {
     Waiting { host: String, key: Digest },
     /// An operator decided on that.
     RequestDecided { host: String, action: RequestAction },
+    /// An operator imported the keys of Salt minions.
+    SaltKeys { imported: u64, removed: u64 },
     /// An operator changed a host.
     HostChanged { host: String, action: HostAction },
     /// An operator has confirmed the hosts of a restored CA.
@@ -50,6 +52,9 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
         Some(Decision::Waiting { host, key }) => tracing::debug!(caller = %who, %host, %key, "waits for an operator"),
         Some(Decision::RequestDecided { host, action }) => {
             tracing::info!(caller = %who, %host, action = action.as_str(), "request decided");
+        }
+        Some(Decision::SaltKeys { imported, removed }) => {
+            tracing::info!(caller = %who, imported, removed, "Salt keys imported");
         }
         Some(Decision::HostChanged { host, action }) => {
             tracing::info!(caller = %who, %host, action = action.as_str(), "host changed");

@@ -6,8 +6,10 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::{BytesRejection, JsonRejection};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::Api;
@@ -20,7 +22,9 @@ use crate::grant::CertificateKind;
 use crate::issue::Issued;
 use crate::name::HostName;
 use crate::token::TokenSecret;
-use crate::wire::{ApprovalRequest, ApprovalWaiting, EnrollRequest, LEDGER_KEY_HEADER};
+use crate::wire::{
+    ApprovalRequest, ApprovalWaiting, ChallengeAnswer, EnrollRequest, LEDGER_KEY_HEADER, SaltEnrollRequest,
+};
 
 /// A token and a request in exchange for an identity.
 pub(super) async fn enroll(
@@ -54,6 +58,24 @@ pub(super) async fn request_approval(
             Ok(response)
         }
     }
+}
+
+/// A challenge for the next; nothing is kept of it.
+pub(super) async fn challenge(State(api): State<Arc<Api>>) -> Result<Response, Refusal> {
+    let (challenge, expires) = api.ca.challenge()?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(ChallengeAnswer { challenge, expires })).into_response())
+}
+
+/// An identity for a host that has signed with its Salt minion key.
+pub(super) async fn by_salt_key(
+    State(api): State<Arc<Api>>,
+    body: Result<Json<SaltEnrollRequest>, JsonRejection>,
+) -> Result<Response, Refusal> {
+    let Json(SaltEnrollRequest { host, csr, challenge, signature }) = read_json(body)?;
+    let signature = URL_SAFE_NO_PAD.decode(signature);
+    let signature = signature.map_err(|_| Refusal::Malformed("the signature is not base64url".to_owned()))?;
+    let issued = api.ca.enroll_by_salt_key(&host, csr.as_bytes(), &challenge, &signature).await?;
+    enrolled(&api, issued, &host)
 }
 
 /// The first identity of a host, with the key that signs the ledger.

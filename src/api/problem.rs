@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::decision::Decision;
+use crate::challenge::ChallengeError;
 use crate::digest::Digest;
 use crate::issue::{IdentityError, IssueError};
 use crate::name::NameError;
@@ -75,6 +76,8 @@ impl Refusal {
         const CLOSED: (StatusCode, &str, &str) =
             (StatusCode::SERVICE_UNAVAILABLE, "closed", "The CA was restored and is closed");
         const FROZEN: (StatusCode, &str, &str) = (StatusCode::FORBIDDEN, "frozen", "Two keys claim to be this host");
+        const BAD_SIGNATURE: (StatusCode, &str, &str) =
+            (StatusCode::FORBIDDEN, "bad-signature", "Not signed by the accepted Salt minion key");
         const REPLACED: (StatusCode, &str, &str) = (StatusCode::FORBIDDEN, "replaced", "The host has a newer identity");
         const INTERNAL: (StatusCode, &str, &str) =
             (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The CA failed on this request");
@@ -113,6 +116,7 @@ impl Refusal {
                     RecordError::NoSuchRequest(_) => {
                         (StatusCode::NOT_FOUND, "no-such-request", "No such key asks to be this host")
                     }
+                    RecordError::SaltKeyNotAccepted(_) => BAD_SIGNATURE,
                     RecordError::RequestRejected(_) => {
                         (StatusCode::FORBIDDEN, "rejected", "An operator has rejected this key")
                     }
@@ -131,7 +135,9 @@ impl Refusal {
                     RecordError::Closed => CLOSED,
                     RecordError::DeclarationChanged | RecordError::Store(_) => UNAVAILABLE,
                 },
-                IssueError::Random(_) => UNAVAILABLE,
+                IssueError::Signature(_) => BAD_SIGNATURE,
+                IssueError::Challenge(ChallengeError::Busy) | IssueError::Random(_) => UNAVAILABLE,
+                IssueError::Challenge(_) => (StatusCode::FORBIDDEN, "bad-challenge", "The challenge does not count"),
                 IssueError::Lint(_) | IssueError::Entry(_) | IssueError::Sign(_) => INTERNAL,
             },
             Self::Name(_) => (StatusCode::BAD_REQUEST, "bad-name", "Not a name"),

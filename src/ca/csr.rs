@@ -189,7 +189,7 @@ pub(super) fn key_kind(spki: &SubjectPublicKeyInfo<'_>) -> Option<KeyKind> {
     (algorithm.algorithm == OID_PKCS1_RSAENCRYPTION).then_some(KeyKind::Rsa)
 }
 
-fn check_rsa(spki: &SubjectPublicKeyInfo<'_>) -> Result<(), CsrError> {
+pub(super) fn check_rsa(spki: &SubjectPublicKeyInfo<'_>) -> Result<(), CsrError> {
     let Ok(PublicKey::RSA(key)) = spki.parsed() else {
         return Err(CsrError::Malformed("its RSA key cannot be read".to_owned()));
     };

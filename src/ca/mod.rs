@@ -14,5 +14,6 @@ pub mod key_archive;
 pub mod key_file;
 pub mod lint;
 pub mod pem_file;
+pub mod salt_key;
 pub mod signer;
 pub mod tbs;

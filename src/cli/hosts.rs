@@ -1,6 +1,7 @@
 //! The words of `psfca host`, and what it says.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -12,7 +13,9 @@ use crate::enrollment::RequestAction;
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostState, Remark};
 use crate::name::HostName;
-use crate::wire::{HostAnswer, HostDetails, HostFork, HostGrant, HostSummary, PendingRequest, PendingRequests};
+use crate::wire::{
+    HostAnswer, HostDetails, HostFork, HostGrant, HostSummary, PendingRequest, PendingRequests, SaltKeysAnswer,
+};
 
 /// `psfca host`
 #[derive(Debug, Args)]
@@ -29,6 +32,11 @@ pub enum HostCommand {
     List(HostList),
     /// Show what a host may have by the declaration in force, and what it has
     Show(HostShow),
+    /// Make the minions that a Salt master has accepted, and no others, able to enrol by their keys
+    #[command(
+        after_help = "Exit codes: 0 imported, 1 a local error, or some files are no keys and the rest is imported."
+    )]
+    ImportSalt(HostImportSalt),
     /// Refuse a host everything from now on, also on open connections
     Disable(HostChanged),
     /// Serve a disabled host again
@@ -66,6 +74,17 @@ pub struct HostDecided {
     /// The whole fingerprint that the host shows; case and grouping do not matter
     #[arg(required = true, num_args = 1..)]
     pub fingerprint: Vec<String>,
+}
+
+/// `psfca host import-salt`
+#[derive(Debug, Args)]
+pub struct HostImportSalt {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// The master's directory of keys, such as /etc/salt/pki/master; only what is in minions/ there counts
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 /// `psfca host show`
@@ -162,6 +181,15 @@ pub fn print_decision(host: &HostName, action: RequestAction, changed: bool) -> 
         }
         (true, RequestAction::Reject) => writeln!(out, "This key is not let in as {host}."),
     }
+}
+
+/// What an import changed.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_salt_keys(answer: SaltKeysAnswer) -> io::Result<()> {
+    let SaltKeysAnswer { imported, removed, unchanged } = answer;
+    writeln!(io::stdout().lock(), "{imported} keys imported, {removed} accepted no longer, {unchanged} as before")
 }
 
 /// One host, for people.

@@ -69,7 +69,7 @@ pub enum Command {
     /// Show what is in a PEM file and what is wrong with it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is broken or expired.")]
     Inspect(Inspect),
-    /// Give this host an identity, with a token from `psfca token` or by an operator's approval
+    /// Give this host an identity, with a token, by an operator's approval or by its Salt key
     #[command(
         after_help = "Exit codes: 0 enrolled, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 (--request) no operator has decided yet; run it again later, it goes on with the same key."
     )]
@@ -212,7 +212,7 @@ pub struct Inspect {
 
 /// `psfca enroll`
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("without_token").args(["request"]))]
+#[command(group = clap::ArgGroup::new("without_token").args(["request", "salt_key"]))]
 pub struct Enroll {
     /// This host's settings
     #[command(flatten)]
@@ -223,6 +223,10 @@ pub struct Enroll {
     /// Ask without a token, and wait until an operator has approved this host's key
     #[arg(long, conflicts_with = "token_file")]
     pub request: bool,
+    /// Sign with the key of this machine's Salt minion, which the CA has imported
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "/etc/salt/pki/minion/minion.pem",
+        conflicts_with_all = ["token_file", "request"])]
+    pub salt_key: Option<PathBuf>,
     /// The name of this host, where there is no token to say it (otherwise: the machine's own)
     #[arg(long, value_name = "NAME", requires = "without_token")]
     pub host: Option<HostName>,

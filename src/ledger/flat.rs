@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{CertificateRecord, Entry, Event};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork, KeyDecision, KeyRequest, RequestAction};
+use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork, KeyDecision, KeyRequest, RequestAction, SaltKeyChange};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange, Remark};
 use crate::name::HostName;
@@ -32,6 +32,7 @@ pub(super) struct FlatEntry {
     key_sha256: Option<Digest>,
     other_key_sha256: Option<Digest>,
     address: Option<IpAddr>,
+    salt_key: Option<Digest>,
     ca_made_key: Option<bool>,
     tbs_sha256: Option<Digest>,
     rule: Option<Rule>,
@@ -59,6 +60,14 @@ impl FlatEntry {
         let change =
             HostChange { host: required!(self.host), operator_uid: required!(self.operator_uid), remark: self.remark };
         Ok(Event::host_changed(action, change))
+    }
+
+    fn salt_key_change(self) -> Result<SaltKeyChange, &'static str> {
+        Ok(SaltKeyChange {
+            host: required!(self.host),
+            salt_key: required!(self.salt_key),
+            operator_uid: required!(self.operator_uid),
+        })
     }
 
     fn request_decided(self, action: RequestAction) -> Result<Event, &'static str> {
@@ -100,10 +109,11 @@ impl TryFrom<FlatEntry> for Entry {
                 operator_uid: required!(flat.operator_uid),
             },
             EventKind::HostEnrolled => Event::HostEnrolled(Enrollment {
-                by: match (flat.token, flat.operator_uid) {
-                    (Some(token), None) => EnrolledBy::Token { token },
-                    (None, Some(operator_uid)) => EnrolledBy::Approval { operator_uid },
-                    _ => return Err("exactly one of `token` and `operator_uid` is wanted"),
+                by: match (flat.token, flat.operator_uid, flat.salt_key) {
+                    (Some(token), None, None) => EnrolledBy::Token { token },
+                    (None, Some(operator_uid), None) => EnrolledBy::Approval { operator_uid },
+                    (None, None, Some(salt_key)) => EnrolledBy::SaltKey { salt_key },
+                    _ => return Err("exactly one of `token`, `operator_uid` and `salt_key` is wanted"),
                 },
                 host: required!(flat.host),
                 key_sha256: required!(flat.key_sha256),
@@ -124,6 +134,8 @@ impl TryFrom<FlatEntry> for Entry {
             }),
             EventKind::HostApproved => flat.request_decided(RequestAction::Approve)?,
             EventKind::HostRejected => flat.request_decided(RequestAction::Reject)?,
+            EventKind::SaltKeyImported => Event::SaltKeyImported(flat.salt_key_change()?),
+            EventKind::SaltKeyRemoved => Event::SaltKeyRemoved(flat.salt_key_change()?),
             EventKind::Restored => Event::Restored(Restoration {
                 size: required!(flat.size),
                 root: required!(flat.root),

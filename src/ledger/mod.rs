@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest, RequestAction};
+use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest, RequestAction, SaltKeyChange};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange};
 use crate::name::HostName;
@@ -68,6 +68,10 @@ pub enum Event {
     HostApproved(KeyDecision),
     /// An operator rejected the key.
     HostRejected(KeyDecision),
+    /// The accepted key of a Salt minion was imported.
+    SaltKeyImported(SaltKeyChange),
+    /// The key of a Salt minion is accepted no longer.
+    SaltKeyRemoved(SaltKeyChange),
     /// The ledger was restored from a backup: every token is void, and the CA is closed.
     Restored(Restoration),
     /// An operator has confirmed the hosts: the CA is open.
@@ -108,6 +112,8 @@ impl Event {
             Self::HostRequested(_) => EventKind::HostRequested,
             Self::HostApproved(_) => EventKind::HostApproved,
             Self::HostRejected(_) => EventKind::HostRejected,
+            Self::SaltKeyImported(_) => EventKind::SaltKeyImported,
+            Self::SaltKeyRemoved(_) => EventKind::SaltKeyRemoved,
             Self::Restored(_) => EventKind::Restored,
             Self::Reopened(_) => EventKind::Reopened,
         }
@@ -124,6 +130,7 @@ impl Event {
             Self::HostFrozen(fork) => Some(&fork.host),
             Self::HostRequested(request) => Some(&request.host),
             Self::HostApproved(decision) | Self::HostRejected(decision) => Some(&decision.host),
+            Self::SaltKeyImported(change) | Self::SaltKeyRemoved(change) => Some(&change.host),
             Self::HostDisabled(change) | Self::HostEnabled(change) | Self::HostRemoved(change) => Some(&change.host),
         }
     }

@@ -1,6 +1,7 @@
 //! `psfca enroll`
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -10,6 +11,7 @@ use super::host::with_agent;
 use crate::agent::Agent;
 use crate::agent::approval::{self, Requested};
 use crate::agent::enroll::{Enrolled, FirstTrust, enroll};
+use crate::agent::salt::{self, MinionKey};
 use crate::cli;
 use crate::digest::Fingerprint;
 use crate::name::HostName;
@@ -31,6 +33,9 @@ pub(super) fn run(args: &cli::Enroll) -> anyhow::Result<ExitCode> {
     );
     if args.request {
         return run_request(args);
+    }
+    if let Some(path) = &args.salt_key {
+        return run_salt_key(args, path);
     }
     let mut text = Zeroizing::new(String::new());
     match &args.token_file {
@@ -68,6 +73,15 @@ fn run_request(args: &cli::Enroll) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::from(WAITING))
             }
         }
+    })
+}
+
+/// Signs with the key of the Salt minion.
+fn run_salt_key(args: &cli::Enroll, path: &Path) -> anyhow::Result<ExitCode> {
+    with_agent(&args.config, async |agent| {
+        let (trust, host) = (first_trust(args, agent)?, host(args)?);
+        let minion = MinionKey::read(path)?;
+        done(agent, salt::enroll(agent, &trust, &host, &minion).await?)
     })
 }
 

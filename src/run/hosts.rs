@@ -23,6 +23,7 @@ pub(super) fn run(args: &Hosts) -> anyhow::Result<ExitCode> {
         HostCommand::Enable(args) => change(args, HostAction::Enable),
         HostCommand::Approve(args) => decide(args, RequestAction::Approve),
         HostCommand::Reject(args) => decide(args, RequestAction::Reject),
+        HostCommand::ImportSalt(args) => super::salt_keys::run(args),
         HostCommand::Remove(args) => change(args, HostAction::Remove),
     }
 }

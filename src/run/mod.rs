@@ -14,6 +14,7 @@ mod inspect;
 mod issue;
 mod reload;
 mod renew;
+mod salt_keys;
 mod serve;
 mod status;
 mod token;

@@ -16,6 +16,7 @@ use super::{init, reload};
 use crate::api::{self, Api, Listener, RequestLimits};
 use crate::ca::authorities::{Authorities, CaFiles};
 use crate::ca::key_file::load_ledger_key;
+use crate::challenge::Challenges;
 use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::CaConfig;
@@ -58,6 +59,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         subject: config.subject.clone(),
         trust_domain: config.trust_domain.clone(),
         declaration,
+        challenges: Challenges::new(&SystemRandom)?,
         identity_grace: config.identity_grace,
         checkpoints: Checkpoints::new(load_ledger_key(&files.ledger_key(), &config.ledger_origin())?),
         clock,

@@ -15,6 +15,7 @@ mod read;
 mod record;
 mod requests;
 mod restoration;
+mod salt_keys;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub use listing::{StoredBody, StoredEntry};
 pub use record::{Condition, Draft, Recorded};
 pub use requests::{Asked, EnrollmentRequest, NewDecision, NewRequest, REQUEST_LIFETIME};
 pub use restoration::{Closed, NewConfirmation, NewRestoration, ReopenError};
+pub use salt_keys::{NewSaltKeys, SaltKeysImported};
 pub use tiles::Head;
 pub use verbs::{NewDeclaration, NewToken};
 
@@ -144,6 +146,9 @@ pub enum RecordError {
     /// An operator rejected this key.
     #[error("an operator has rejected this key for {0}")]
     RequestRejected(HostName),
+    /// The host's minion key is not, or no longer, the one that signed.
+    #[error("this is not signed by the accepted Salt minion key of {0}, or none was imported (psfca host import-salt)")]
+    SaltKeyNotAccepted(HostName),
     /// As many keys wait as are kept.
     #[error("too many hosts wait for an operator just now; try again later, or use a token (psfca token HOST)")]
     RequestsFull,

@@ -9,7 +9,7 @@ use super::identities::{self, ShownIdentity};
 use super::tiles::{Edge, Head, StoredNodes};
 use super::verbs::{Verb, append, append_event};
 use super::{Host, Projection, RecordError, StoreError};
-use super::{hosts, read, requests, restoration};
+use super::{hosts, read, requests, restoration, salt_keys};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::enrollment::{EnrolledBy, Enrollment};
@@ -232,6 +232,10 @@ impl Record {
                 row.replaces
             }
             EnrolledBy::Approval { .. } => false,
+            EnrolledBy::SaltKey { salt_key } => {
+                salt_keys::require(transaction, &name, salt_key)?;
+                false
+            }
         };
         if let Some(index) = identities::answer(transaction, &name, by, key)? {
             hosts::require_enabled(transaction, &name)?;
@@ -253,7 +257,7 @@ impl Record {
         identities::begin(transaction, &host)?;
         match by {
             EnrolledBy::Token { token } => spend(transaction, token, key, &host.name)?,
-            EnrolledBy::Approval { .. } => {}
+            EnrolledBy::Approval { .. } | EnrolledBy::SaltKey { .. } => {}
         }
         self.host = Some(host);
         Ok(Admitted::Fresh)

@@ -115,6 +115,7 @@ impl Verb for MarkRestored {
         append_event(transaction, edge, self.new.at, Event::Restored(self.new.restoration.clone()))?;
         transaction.execute("DELETE FROM token", params![])?;
         transaction.execute("DELETE FROM enrollment_request", params![])?;
+        transaction.execute("DELETE FROM salt_key", params![])?;
         // From here on it is no backup.
         transaction.execute("DELETE FROM backup", params![])?;
         Ok(())

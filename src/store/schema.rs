@@ -97,6 +97,13 @@ CREATE TABLE enrollment_request (
     PRIMARY KEY (host, key_sha256)
 ) STRICT;
 
+-- The keys of Salt minions that Salt's master has accepted, as they were imported last.
+CREATE TABLE salt_key (
+    host       TEXT NOT NULL PRIMARY KEY,
+    key_sha256 BLOB NOT NULL,
+    public_key BLOB NOT NULL
+) STRICT;
+
 CREATE TABLE token (
     hash     BLOB NOT NULL PRIMARY KEY,
     host     TEXT NOT NULL,

@@ -135,4 +135,5 @@ mod listing;
 mod refusals;
 mod requests;
 mod restoration;
+mod salt_keys;
 mod tokens;

@@ -1,5 +1,6 @@
 //! How a host that has no identity comes to one.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -89,4 +90,49 @@ pub struct RequestDecision {
 pub struct RequestAnswer {
     /// Whether that is a change; if not, nothing was recorded.
     pub changed: bool,
+}
+
+/// `POST /v1/enroll/challenge`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChallengeAnswer {
+    /// What the signature has to contain, base64url without padding.
+    pub challenge: String,
+    /// Until when.
+    pub expires: Timestamp,
+}
+
+/// `POST /v1/enroll/salt`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaltEnrollRequest {
+    /// The host, which is the minion's id.
+    pub host: HostName,
+    /// Its PKCS#10 request, PEM.
+    pub csr: String,
+    /// From [`ChallengeAnswer`].
+    pub challenge: String,
+    /// By the minion's key, over [`crate::salt::message`]: RSASSA-PSS with SHA-256, base64url without padding.
+    pub signature: String,
+}
+
+/// Most keys in one [`SaltKeys`].
+pub const MAX_SALT_KEYS: usize = 20_000;
+
+/// `POST /v1/salt-keys` on the admin socket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaltKeys {
+    /// The public key, PEM, of every host whose minion is accepted.
+    pub keys: BTreeMap<HostName, String>,
+}
+
+/// Answer to [`SaltKeys`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaltKeysAnswer {
+    /// Keys that are new, or other than before.
+    pub imported: u64,
+    /// Keys that are accepted no longer.
+    pub removed: u64,
+    /// Keys that were known.
+    pub unchanged: u64,
 }

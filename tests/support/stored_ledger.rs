@@ -8,6 +8,7 @@ use std::time::Duration;
 use psfca::ca::authorities::{Authorities, CaFiles};
 use psfca::ca::identity::HostIdentity;
 use psfca::ca::key_file::load_ledger_key;
+use psfca::challenge::Challenges;
 use psfca::checkpoints::Checkpoints;
 use psfca::clock::{Clock, Timestamp};
 use psfca::declaration::{Declaration, Rules};
@@ -25,7 +26,7 @@ use psfca::name::{DnsName, HostName};
 use psfca::profile::{KeyKind, Lifetime, SubjectFields};
 use psfca::random::SystemRandom;
 use psfca::serial::Serial;
-use psfca::store::{Condition, Draft, NewDecision, NewDeclaration, NewHostState, Store};
+use psfca::store::{Condition, Draft, NewDecision, NewDeclaration, NewHostState, NewSaltKeys, Store};
 
 use super::{ROLES_YAML, TLS_YAML};
 
@@ -85,6 +86,7 @@ impl Books {
             subject,
             trust_domain: DnsName::parse("psf.io").unwrap(),
             declaration: DeclarationSlot::new(InForce { declaration: declaration(""), since: clock.now() }),
+            challenges: Challenges::new(&SystemRandom).unwrap(),
             identity_grace: Duration::from_secs(7 * 86_400),
             checkpoints: Checkpoints::new(load_ledger_key(&files.ledger_key(), ORIGIN).unwrap()),
             clock: clock.clone(),
@@ -129,6 +131,13 @@ impl Books {
             let answer = self.ca.enroll_approved(&host, &self.request, address).await.unwrap();
             assert!(matches!(answer, Approval::Issued(_)));
         }
+    }
+
+    /// Imports these Salt keys, of which none can sign anything.
+    pub async fn import_salt_keys(&self, hosts: &[&str]) {
+        let keys = hosts.iter().map(|host| (HostName::parse(host).unwrap(), host.as_bytes().to_vec())).collect();
+        let new = NewSaltKeys { at: self.clock.now(), keys, operator_uid: 0 };
+        self.ca.store.import_salt_keys(new).await.unwrap();
     }
 
     /// Renews an identity, with the key of all hosts here; one more entry.

@@ -61,6 +61,10 @@ pub enum EventWord {
     HostApproved,
     /// An operator rejected the key
     HostRejected,
+    /// The accepted key of a Salt minion was imported
+    SaltKeyImported,
+    /// The key of a Salt minion is accepted no longer
+    SaltKeyRemoved,
     /// The ledger was restored from a backup
     Restored,
     /// An operator has confirmed the hosts after that
@@ -81,6 +85,8 @@ impl From<EventWord> for EventKind {
             EventWord::HostRequested => Self::HostRequested,
             EventWord::HostApproved => Self::HostApproved,
             EventWord::HostRejected => Self::HostRejected,
+            EventWord::SaltKeyImported => Self::SaltKeyImported,
+            EventWord::SaltKeyRemoved => Self::SaltKeyRemoved,
             EventWord::Restored => Self::Restored,
             EventWord::Reopened => Self::Reopened,
         }

@@ -6,7 +6,7 @@ use crate::enrollment::{EnrolledBy, Enrollment};
 use crate::wire::{AuditEntry, AuditEvent, EventKind};
 
 /// The columns; what an event does not have stays empty.
-const HEADER: [&str; 20] = [
+const HEADER: [&str; 21] = [
     "index",
     "time",
     "event",
@@ -26,6 +26,7 @@ const HEADER: [&str; 20] = [
     "operator_uid",
     "other_key_sha256",
     "address",
+    "salt_key",
     "remark",
 ];
 
@@ -42,8 +43,8 @@ pub fn print_csv(entries: &[AuditEntry]) -> io::Result<()> {
     Ok(())
 }
 
-fn fields(entry: &AuditEntry) -> [String; 20] {
-    let mut row = [const { String::new() }; 20];
+fn fields(entry: &AuditEntry) -> [String; 21] {
+    let mut row = [const { String::new() }; 21];
     let mut set = |column: &str, value: String| {
         if let Some(at) = HEADER.iter().position(|name| *name == column) {
             row[at] = value;
@@ -87,6 +88,7 @@ fn fields(entry: &AuditEntry) -> [String; 20] {
             set("key_sha256", key_sha256.to_string());
             match by {
                 EnrolledBy::Token { token } => set("token", token.to_string()),
+                EnrolledBy::SaltKey { salt_key } => set("salt_key", salt_key.to_string()),
                 EnrolledBy::Approval { operator_uid } => set("operator_uid", operator_uid.to_string()),
             }
             EventKind::HostEnrolled
@@ -101,6 +103,12 @@ fn fields(entry: &AuditEntry) -> [String; 20] {
             set("host", decision.host.to_string());
             set("key_sha256", decision.key_sha256.to_string());
             set("operator_uid", decision.operator_uid.to_string());
+            entry.event.kind()
+        }
+        AuditEvent::SaltKeyImported(change) | AuditEvent::SaltKeyRemoved(change) => {
+            set("host", change.host.to_string());
+            set("salt_key", change.salt_key.to_string());
+            set("operator_uid", change.operator_uid.to_string());
             entry.event.kind()
         }
         AuditEvent::HostFrozen(fork) => {

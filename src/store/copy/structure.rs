@@ -31,7 +31,7 @@ pub(super) fn faults(connection: &Connection) -> Result<Vec<String>, StoreError>
         faults.push("the tables, indexes or their definitions are not those of this version".to_owned());
     }
     pragma(connection, "quick_check", &mut faults)?;
-    for table in ["tile_hash", "event", "host", "renewal", "enrollment_request", "token", "declaration"] {
+    for table in ["tile_hash", "event", "host", "renewal", "enrollment_request", "salt_key", "token", "declaration"] {
         pragma(connection, &format!("integrity_check('{table}')"), &mut faults)?;
     }
     if ours {
