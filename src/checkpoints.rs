@@ -1,17 +1,20 @@
-//! Signs the ledger's heads. A head is signed once, however many answers carry it.
+//! Signs the ledger's heads, and has them cosigned where there is a witness. A head is signed once, however
+//! many answers carry it.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use crate::cosigning::{CosignedHead, Cosigner, Standing};
 use crate::ledger::checkpoint::{Checkpoint, InclusionProof};
 use crate::ledger::note::{NoteSigner, NoteVerifier};
-use crate::store::{Head, Recorded};
+use crate::store::{Head, Recorded, Store};
 
 /// The ledger's key and the last checkpoint that it signed. Only committed heads come here, and each
 /// of them continues the one before, so no two signed checkpoints contradict each other.
 pub struct Checkpoints {
     signer: NoteSigner,
     last: Mutex<Option<(Head, String)>>,
+    cosigner: Option<Cosigner>,
 }
 
 impl fmt::Debug for Checkpoints {
@@ -24,7 +27,19 @@ impl Checkpoints {
     /// Signs with this key, under its name.
     #[must_use]
     pub fn new(signer: NoteSigner) -> Self {
-        Self { signer, last: Mutex::new(None) }
+        Self { signer, last: Mutex::new(None), cosigner: None }
+    }
+
+    /// The same, with a witness that is asked to cosign.
+    #[must_use]
+    pub fn with_witness(self, cosigner: Option<Cosigner>) -> Self {
+        Self { cosigner, ..self }
+    }
+
+    /// How it stands with the witness, where there is one.
+    #[must_use]
+    pub fn witness(&self) -> Option<Standing> {
+        self.cosigner.as_ref().map(Cosigner::standing)
     }
 
     /// The key by which the checkpoints are verified.
@@ -48,14 +63,32 @@ impl Checkpoints {
         }
     }
 
-    /// The proof that goes with a recorded certificate.
-    #[must_use]
-    pub fn prove(&self, recorded: &Recorded) -> InclusionProof {
-        InclusionProof {
-            entry: recorded.entry().to_vec(),
-            index: recorded.index(),
-            hashes: recorded.hashes().to_vec(),
-            checkpoint: self.sign(recorded.head()),
+    /// A signed checkpoint of `head`, or of a later one that the witness has cosigned.
+    pub async fn newest(&self, head: Head) -> String {
+        match self.cosigned(head).await {
+            Some(cosigned) => cosigned.note,
+            None => self.sign(head),
         }
+    }
+
+    /// The proof that goes with a recorded certificate: under a head that the witness has cosigned, where
+    /// that could be had in time, and otherwise under the one that it was recorded with.
+    pub async fn prove(&self, recorded: &Recorded, store: &Store) -> InclusionProof {
+        let (entry, index) = (recorded.entry().to_vec(), recorded.index());
+        if let Some(CosignedHead { head, note: checkpoint }) = self.cosigned(recorded.head()).await {
+            let hashes = match head == recorded.head() {
+                true => Some(recorded.hashes().to_vec()),
+                false => store.inclusion(index, head.size).await.ok().flatten(),
+            };
+            if let Some(hashes) = hashes {
+                return InclusionProof { entry, index, hashes, checkpoint };
+            }
+        }
+        let (hashes, checkpoint) = (recorded.hashes().to_vec(), self.sign(recorded.head()));
+        InclusionProof { entry, index, hashes, checkpoint }
+    }
+
+    async fn cosigned(&self, head: Head) -> Option<CosignedHead> {
+        self.cosigner.as_ref()?.cosigned(head, |head| self.sign(head)).await
     }
 }

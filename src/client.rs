@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use crate::terminal::{cut_owned, printable};
 use crate::tls::{self, TlsError};
 use crate::token::{ServerAddress, ServerName};
 use crate::wire::Problem;
@@ -37,6 +38,9 @@ const MAX_ADMIN_ANSWER: usize = 17 << 20;
 /// Longest head of an answer, and how many headers it may have.
 const MAX_HEAD: usize = 32 << 10;
 const MAX_HEADERS: usize = 64;
+
+/// Longest text of the other end that is shown, in characters; a reason of ours has some hundred.
+const MAX_SHOWN: usize = 2_000;
 
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -130,17 +134,21 @@ impl Client {
         let server = address.to_string();
         let name = tls::peer_name(&address.name)?;
         let connecting = async {
-            let tcp = match &address.name {
-                ServerName::Dns(name) => TcpStream::connect((name.as_str(), address.port)).await,
-                ServerName::Ip(ip) => TcpStream::connect((*ip, address.port)).await,
-            };
-            let tcp = tcp.map_err(|error| broken(&server, &error))?;
-            // Requests are single small writes; waiting for more to send only adds latency.
-            let _ = tcp.set_nodelay(true);
+            let tcp = tcp(address, &server).await?;
             TlsConnector::from(config).connect(name, tcp).await.map_err(|error| broken(&server, &error))
         };
         let stream = bounded(CONNECT_TIME, &server, "connecting", connecting).await?;
         Self::over(stream, address.to_string(), server.clone(), MAX_ANSWER).await
+    }
+
+    /// Connects over TCP without TLS, for what is signed in itself, within 10 s.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`].
+    pub async fn connect_tcp(address: &ServerAddress) -> Result<Self, ClientError> {
+        let server = address.to_string();
+        let tcp = bounded(CONNECT_TIME, &server, "connecting", tcp(address, &server)).await?;
+        Self::over(tcp, address.to_string(), server.clone(), MAX_ANSWER).await
     }
 
     /// Connects to a Unix socket.
@@ -258,10 +266,17 @@ impl Answer {
         if self.status.is_success() { Ok(self) } else { Err(ClientError::Refused(Box::new(self.problem()))) }
     }
 
-    /// The problem that the answer is (RFC 9457); one made from the status when the body is none.
+    /// The problem that the answer is (RFC 9457), its texts fit to be shown; one made from the status when
+    /// the body is none.
     #[must_use]
     pub fn problem(&self) -> Problem {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| Problem {
+        let told = serde_json::from_slice(&self.body).map(|Problem { kind, title, status, detail }| Problem {
+            kind: shown(&kind),
+            title: shown(&title),
+            status,
+            detail: shown(&detail),
+        });
+        told.unwrap_or_else(|_| Problem {
             kind: "about:blank".to_owned(),
             title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
             status: self.status.as_u16(),
@@ -285,8 +300,24 @@ impl Answer {
 
     /// This answer makes no sense, because of `cause`.
     pub fn malformed(&self, cause: impl std::fmt::Display) -> ClientError {
-        ClientError::Malformed { server: self.server.clone(), cause: cause.to_string() }
+        ClientError::Malformed { server: self.server.clone(), cause: shown(&cause.to_string()) }
     }
+}
+
+/// A text of the other end: it may be anybody's, and it reaches terminals and logs.
+fn shown(text: &str) -> String {
+    cut_owned(printable(text).into_owned(), MAX_SHOWN)
+}
+
+async fn tcp(address: &ServerAddress, server: &str) -> Result<TcpStream, ClientError> {
+    let tcp = match &address.name {
+        ServerName::Dns(name) => TcpStream::connect((name.as_str(), address.port)).await,
+        ServerName::Ip(ip) => TcpStream::connect((*ip, address.port)).await,
+    };
+    let tcp = tcp.map_err(|error| broken(server, &error))?;
+    // Requests are single small writes; waiting for more to send only adds latency.
+    let _ = tcp.set_nodelay(true);
+    Ok(tcp)
 }
 
 async fn bounded<T>(

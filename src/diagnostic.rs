@@ -7,6 +7,14 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 use crate::grant::Place;
+use crate::terminal::cut_owned;
+
+mod set;
+
+pub use set::Diagnostics;
+
+/// Longest message, label or help in characters: what it quotes may be a file of megabytes.
+const MAX_TEXT: usize = 500;
 
 /// A file's text together with its name; cloning it is cheap.
 #[derive(Clone, PartialEq, Eq)]
@@ -113,6 +121,11 @@ pub enum Severity {
     Note,
 }
 
+impl Severity {
+    /// Each of them, the worst first.
+    pub const ALL: [Self; 3] = [Self::Error, Self::Warning, Self::Note];
+}
+
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -173,29 +186,29 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, file: &SourceFile, span: Range<usize>, message: String) -> Self {
-        let span = within(file.text(), span);
+        let (span, message) = (within(file.text(), span), cut_owned(message, MAX_TEXT));
         Self { severity, file: file.clone(), span, message, label: None, help: None, related: None }
     }
 
     /// With a few words beside the caret.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+        self.label = Some(cut_owned(label.into(), MAX_TEXT));
         self
     }
 
     /// With what to do.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(cut_owned(help.into(), MAX_TEXT));
         self
     }
 
     /// With a second place.
     #[must_use]
     pub fn related(mut self, file: &SourceFile, span: Range<usize>, label: impl Into<String>) -> Self {
-        let span = within(file.text(), span);
-        self.related = Some(Box::new(Related { file: file.clone(), span, label: label.into() }));
+        let (span, label) = (within(file.text(), span), cut_owned(label.into(), MAX_TEXT));
+        self.related = Some(Box::new(Related { file: file.clone(), span, label }));
         self
     }
 
@@ -258,81 +271,6 @@ pub fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
     best.filter(|(score, _)| *score > 0.82).map(|(_, candidate)| candidate)
 }
 
-/// Every message about a set of files.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Diagnostics(Vec<Diagnostic>);
-
-impl Diagnostics {
-    /// No messages yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(Vec::new())
-    }
-
-    /// Adds one.
-    pub fn push(&mut self, diagnostic: Diagnostic) {
-        self.0.push(diagnostic);
-    }
-
-    /// Adds all of `others`.
-    pub fn append(&mut self, mut others: Self) {
-        self.0.append(&mut others.0);
-    }
-
-    /// Whether any is an error.
-    #[must_use]
-    pub fn has_errors(&self) -> bool {
-        self.count(Severity::Error) > 0
-    }
-
-    /// How many there are of one severity.
-    #[must_use]
-    pub fn count(&self, severity: Severity) -> usize {
-        self.0.iter().filter(|diagnostic| diagnostic.severity == severity).count()
-    }
-
-    /// Whether there are none at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// All of them in the order of their places: by file name, then by position.
-    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
-        let mut sorted: Vec<_> = self.0.iter().collect();
-        sorted.sort_by_key(|d| (d.file.path(), d.span.start, d.severity));
-        sorted.into_iter()
-    }
-
-    /// All of them for people, a blank line between two; ends with a line break unless empty.
-    #[must_use]
-    pub fn render(&self, colour: bool) -> String {
-        let blocks: Vec<_> = self.iter().map(|diagnostic| diagnostic.render(colour) + "\n").collect();
-        blocks.join("\n")
-    }
-
-    /// The value when nothing is wrong with it, and the warnings and notes either way.
-    ///
-    /// # Errors
-    /// The diagnostics themselves when one of them is an error or `value` is missing.
-    pub fn finish<T>(self, value: Option<T>) -> Result<(T, Self), Self> {
-        match value {
-            Some(value) if !self.has_errors() => Ok((value, self)),
-            _ => Err(self),
-        }
-    }
-}
-
-impl fmt::Display for Diagnostics {
-    /// One line each, as [`Diagnostic::one_line`].
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, diagnostic) in self.iter().enumerate() {
-            write!(f, "{}{}", if index > 0 { "\n" } else { "" }, diagnostic.one_line())?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,17 +290,6 @@ mod tests {
           |
           = help: did you mean "gen_certs"?
         "#);
-    }
-
-    #[test]
-    fn messages_come_in_the_order_of_their_places() {
-        let file = SourceFile::new("b", "x\ny\n".into());
-        let other = SourceFile::new("a", "z".into());
-        let mut all = Diagnostics::new();
-        all.push(Diagnostic::warning(&file, 2..3, "third"));
-        all.push(Diagnostic::error(&file, 0..1, "second"));
-        all.push(Diagnostic::note(&other, 0..1, "first"));
-        assert_eq!(all.to_string(), "a:1:1: note: first\nb:1:1: error: second\nb:2:1: warning: third");
     }
 
     #[test]

@@ -49,8 +49,16 @@ impl Digest {
     /// # Errors
     /// [`NotADigest`] for anything else.
     pub fn parse(text: &str) -> Result<Self, NotADigest> {
+        // As it is written here, or as other programs do.
+        if text.len() == 64 {
+            Self::of_digits(text.bytes())
+        } else {
+            Self::of_digits(text.bytes().filter(|b| *b != b':'))
+        }
+    }
+
+    fn of_digits(mut digits: impl Iterator<Item = u8>) -> Result<Self, NotADigest> {
         let mut bytes = [0; 32];
-        let mut digits = text.bytes().filter(|b| *b != b':');
         for byte in &mut bytes {
             *byte = octet(&mut digits).ok_or(NotADigest)?;
         }
@@ -81,8 +89,13 @@ pub fn parse_hex(text: &str) -> Option<Vec<u8>> {
 
 /// The octet that the next two hexadecimal digits stand for.
 fn octet(digits: &mut impl Iterator<Item = u8>) -> Option<u8> {
-    let mut digit = || char::from(digits.next()?).to_digit(16);
-    u8::try_from(digit()? << 4 | digit()?).ok()
+    let mut digit = || match digits.next()? {
+        digit @ b'0'..=b'9' => Some(digit - b'0'),
+        digit @ b'a'..=b'f' => Some(digit - b'a' + 10),
+        digit @ b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    };
+    Some(digit()? << 4 | digit()?)
 }
 
 impl fmt::Display for Digest {

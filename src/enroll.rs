@@ -1,7 +1,6 @@
 //! How a host comes to an identity: with a token, an operator's approval or its Salt minion key at first, with the identity
-//! itself from then on. Each makes a grant here and join the issue sequence at its step 3.
+//! itself from then on. Each makes a grant here and joins the issue sequence at its step 3.
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use crate::ca::csr::SubjectKey;
@@ -15,10 +14,11 @@ use crate::issue::{CertificateAuthority, IssueError, Issued, KeySource};
 use crate::name::HostName;
 use crate::profile::{KeyKind, Lifetime};
 use crate::salt;
+use crate::source::Source;
 use crate::store::{Asked, Condition, NewRequest, NewToken, RecordError};
 use crate::token::TokenSecret;
 
-/// How long an identity lives; it is renewed at half of that.
+/// How long an identity lives.
 pub const IDENTITY_LIFETIME: Lifetime = Lifetime::days(NonZeroU32::MIN.saturating_add(29));
 /// How long a token can be spent.
 pub const TOKEN_LIFETIME: std::time::Duration = std::time::Duration::from_secs(3_600);
@@ -81,23 +81,18 @@ impl CertificateAuthority {
     }
 
     /// Gives an identity for `host` to the key of `request`, once an operator has approved that key. Until then
-    /// the key waits, and `address` is noted as where it comes from.
+    /// the key waits, and it is noted that it comes `from` there.
     ///
     /// # Errors
     /// [`IssueError`], also where there are too many that wait.
-    pub async fn enroll_approved(
-        &self,
-        host: &HostName,
-        request: &[u8],
-        address: IpAddr,
-    ) -> Result<Approval, IssueError> {
+    pub async fn enroll_approved(&self, host: &HostName, request: &[u8], from: Source) -> Result<Approval, IssueError> {
         self.require_open()?;
 
         // 1. Nothing proves the host but the operator who has compared the fingerprint of its key.
         let key = SubjectKey::from_request(request, KeyKind::EcdsaP256)?;
         let (at, key_sha256) = (self.clock.now(), key.sha256());
         let operator_uid =
-            match self.store.ask_enrollment(NewRequest { at, host: host.clone(), key_sha256, address }).await? {
+            match self.store.ask_enrollment(NewRequest { at, host: host.clone(), key_sha256, from }).await? {
                 Asked::Approved { operator_uid } => operator_uid,
                 Asked::Waiting { expires } => return Ok(Approval::Waiting { key_sha256, expires }),
             };

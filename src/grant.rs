@@ -154,6 +154,12 @@ pub enum CertificateKind {
 }
 
 impl CertificateKind {
+    /// Whether other certificates are signed by it.
+    #[must_use]
+    pub const fn is_ca(self) -> bool {
+        matches!(self, Self::Root | Self::IssuingCa | Self::IdentityCa)
+    }
+
     /// For people and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -85,13 +85,33 @@ impl HostAction {
     }
 }
 
+/// Who did something as an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperatorName {
+    /// The user at the other end of the admin socket, as the kernel says.
+    OperatorUid(u32),
+    /// A host that ca.yaml names under `operators`, by its identity.
+    OperatorHost(HostName),
+}
+
+impl fmt::Display for OperatorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OperatorUid(uid) => write!(f, "uid {uid}"),
+            Self::OperatorHost(host) => write!(f, "{host}"),
+        }
+    }
+}
+
 /// An operator's change of a host, as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostChange {
     /// The host.
     pub host: HostName,
-    /// Who did it: the uid at the other end of the admin socket.
-    pub operator_uid: u32,
+    /// Who did it.
+    #[serde(flatten)]
+    pub operator: OperatorName,
     /// What the operator said about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remark: Option<Remark>,

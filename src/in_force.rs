@@ -1,6 +1,6 @@
 //! The declaration in force: what every request is judged by, and what keeps a newer one out.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -16,11 +16,20 @@ pub struct InForce {
     pub since: Timestamp,
 }
 
+/// Why what lies in the files is not in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// For operators: it quotes the files.
+    pub text: String,
+    /// Since when there has been one, whatever it was at first.
+    pub since: Timestamp,
+}
+
 /// The slot that requests read and a reload writes.
 #[derive(Debug)]
 pub struct DeclarationSlot {
     current: ArcSwap<InForce>,
-    problem: Mutex<Option<String>>,
+    problem: Mutex<Option<Problem>>,
 }
 
 impl DeclarationSlot {
@@ -39,17 +48,28 @@ impl DeclarationSlot {
     /// Replaces it, after the store has put the new one in force.
     pub fn replace(&self, in_force: InForce) {
         self.current.store(Arc::new(in_force));
-        self.set_problem(None);
+        self.clear_problem();
     }
 
-    /// Why what lies in the files now is not in force; none when it is.
-    pub fn set_problem(&self, problem: Option<String>) {
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    /// What lies in the files is in force.
+    pub fn clear_problem(&self) {
+        *self.lock() = None;
     }
 
-    /// What [`DeclarationSlot::set_problem`] was last told.
+    /// What lies in the files is not in force, because of `text`, as seen at `now`.
+    pub fn set_problem(&self, text: String, now: Timestamp) {
+        let mut problem = self.lock();
+        let since = problem.as_ref().map_or(now, |before| before.since);
+        *problem = Some(Problem { text, since });
+    }
+
+    /// Why what lies in the files is not in force; none when it is.
     #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn problem(&self) -> Option<Problem> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Problem>> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

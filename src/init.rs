@@ -264,7 +264,7 @@ async fn certify(
 async fn check_ledger(path: &Path, now: Timestamp) -> Result<(), InitError> {
     let store = Store::open(path)?;
     let (entries, _) = store.entries(AuditQuery::default(), now).await?;
-    let signed = |entry: &StoredEntry| entry.body.as_ref().is_some_and(|body| body.signature.is_some());
+    let signed = |entry: &StoredEntry| entry.state.is_some_and(|state| state.released);
     if entries.len() == 3 && entries.iter().all(signed) { Ok(()) } else { Err(InitError::LedgerIncomplete) }
 }
 

@@ -21,8 +21,9 @@ use crate::ledger::checkpoint::InclusionProof;
 use crate::ledger::{CertificateRecord, EntryError};
 use crate::name::{DnsName, HostName};
 use crate::policy::{Denial, Verdict, judge};
-use crate::profile::{BACKDATE, SubjectFields};
+use crate::profile::SubjectFields;
 use crate::random::{NoRandomness, Random};
+use crate::renewal::Validity;
 use crate::serial::Serial;
 use crate::store::{Condition, Draft, RecordError, Recorded, Store, StoreError};
 
@@ -158,7 +159,7 @@ pub struct Issued {
     pub proof: InclusionProof,
     /// Its last moment.
     pub not_after: Timestamp,
-    /// When to come again: at half of its life.
+    /// When to come again ([`Validity::due`]).
     pub renew_after: Timestamp,
     /// The private key, where the CA made it.
     pub made_key: Option<MadeKey>,
@@ -326,14 +327,13 @@ impl CertificateAuthority {
         // 8. Answer; the signature goes beside the entry with the next batch.
         self.store.release(&recorded, signed.signature);
         let chain_pem = certificate_pem(&signed.der) + &issuer.certificate().pem();
-        let issued = if recorded.is_repeated() { certificate.not_before().plus(BACKDATE) } else { now };
         Ok(Issued {
             chain_pem,
             leaf: signed.der,
             serial: certificate.serial().clone(),
-            proof: self.checkpoints.prove(&recorded),
+            proof: self.checkpoints.prove(&recorded, &self.store).await,
             not_after: certificate.not_after(),
-            renew_after: half_life(issued, grant.lifetime().as_duration()),
+            renew_after: Validity::new(certificate.not_before(), certificate.not_after(), certificate.serial()).due(),
             made_key,
         })
     }
@@ -348,8 +348,4 @@ impl CertificateAuthority {
         let signed = issuer.signed_before(recorded).or_else(|| issuer.sign(recorded, &linted).ok())?;
         Some((signed, linted))
     }
-}
-
-fn half_life(from: Timestamp, lifetime: Duration) -> Timestamp {
-    from.plus(lifetime / 2)
 }

@@ -13,10 +13,13 @@ pub mod host;
 pub mod name;
 pub mod profile;
 pub mod random;
+pub mod refusal;
 pub mod restoration;
 pub mod salt;
 pub mod serial;
+pub mod source;
 pub mod telemetry;
+pub mod terminal;
 pub mod text;
 pub mod token;
 pub mod wire;
@@ -29,8 +32,10 @@ pub mod expiry;
 pub mod ledger;
 pub mod pattern;
 pub mod policy;
+pub mod rate;
 pub mod renewal;
 pub mod report;
+pub mod root_statement;
 
 // Layer 2: the store.
 pub mod store;
@@ -44,11 +49,14 @@ pub mod tls;
 // Layer 4: the spine.
 pub mod backup;
 pub mod checkpoints;
+pub mod cosigning;
 pub mod enroll;
 pub mod in_force;
 pub mod init;
 pub mod issue;
+pub mod recover;
 pub mod restore;
+pub mod urgency;
 pub mod verification;
 
 // Layer 5: edges.
@@ -56,6 +64,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod server;
+pub mod witness;
 
 // Layer 6: roots.
 pub mod run;

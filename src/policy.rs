@@ -8,6 +8,9 @@ use crate::diagnostic::closest;
 use crate::grant::{Grant, Rule};
 use crate::name::{DnsName, HostName};
 
+/// Most roles of a host that an answer names.
+const MAX_ROLES_TOLD: usize = 12;
+
 /// What the declaration says about one host and one name.
 #[must_use]
 #[derive(Clone, Debug)]
@@ -31,12 +34,49 @@ pub struct Denial {
     declaration: Declaration,
 }
 
+/// How much may be looked at to explain a denial, in comparisons of characters, about. A denial is for
+/// whoever asks, as often as they ask, so an answer must not cost more than a certificate.
+#[derive(Debug)]
+pub struct Effort {
+    most: usize,
+    spent: usize,
+}
+
+impl Effort {
+    /// What an answer of the daemon is worth: enough for some hundred names or some thousand roles.
+    #[must_use]
+    pub const fn of_an_answer() -> Self {
+        Self { most: 250_000, spent: 0 }
+    }
+
+    /// For a person who asked `psfca why`.
+    #[must_use]
+    pub const fn without_limit() -> Self {
+        Self { most: usize::MAX, spent: 0 }
+    }
+
+    /// What was spent.
+    #[must_use]
+    pub const fn spent(&self) -> usize {
+        self.spent
+    }
+
+    /// Whether there is so much left, which then is spent.
+    const fn spend(&mut self, effort: usize) -> bool {
+        let enough = effort <= self.most - self.spent;
+        if enough {
+            self.spent += effort;
+        }
+        enough
+    }
+}
+
 /// The two reasons for a denial.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DenialReason<'d> {
     /// The declaration has no such name.
     NoSuchName {
-        /// A declared name that was perhaps meant.
+        /// A declared name that was perhaps meant; none too where the effort did not do to look at all names.
         closest: Option<&'d str>,
     },
     /// The name is declared, and none of the roles that it lists matches the host.
@@ -45,6 +85,8 @@ pub enum DenialReason<'d> {
         service: &'d Service,
         /// The roles that the host does have.
         host_roles: Vec<&'d Role>,
+        /// Whether every role was asked; the rest is not known then.
+        complete: bool,
     },
 }
 
@@ -103,44 +145,60 @@ impl Denial {
         &self.declaration
     }
 
-    /// Why; asks the pattern of every role.
+    /// Why, as far as `effort` goes.
     #[must_use]
-    pub fn reason(&self) -> DenialReason<'_> {
-        match self.declaration.service(&self.name) {
-            Some(service) => DenialReason::NoRole { service, host_roles: self.declaration.roles_of(&self.host) },
-            None => {
-                let names = self.declaration.services().map(|service| service.name.as_str());
-                DenialReason::NoSuchName { closest: closest(self.name.as_str(), names) }
+    pub fn reason(&self, effort: &mut Effort) -> DenialReason<'_> {
+        let Some(service) = self.declaration.service(&self.name) else {
+            let word = self.name.as_str();
+            let names = || self.declaration.services().map(|service| service.name.as_str());
+            let affordable = names().all(|name| effort.spend(word.len() * name.len()));
+            return DenialReason::NoSuchName { closest: if affordable { closest(word, names()) } else { None } };
+        };
+        let length = self.host.as_str().len();
+        let (mut host_roles, mut complete) = (Vec::new(), true);
+        for role in self.declaration.roles() {
+            if !effort.spend(role.pattern.size().saturating_mul(length)) {
+                complete = false;
+                break;
+            }
+            if role.pattern.matches(&self.host) {
+                host_roles.push(role);
             }
         }
+        DenialReason::NoRole { service, host_roles, complete }
     }
-}
 
-impl fmt::Display for Denial {
-    /// `lb0.iad1.psf.io may not have postgresql.psf.io: its roles are loadbalancer; postgresql.psf.io
-    /// lists postgresql (ca-config/tls.yaml:31)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} may not have {}: ", self.host, self.name)?;
-        match self.reason() {
-            DenialReason::NoSuchName { closest: None } => f.write_str("no such name is declared"),
+    /// The text for a person who can wait: what the text for an answer leaves out is in it.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        self.describe(&mut Effort::without_limit(), usize::MAX)
+    }
+
+    fn describe(&self, effort: &mut Effort, most_roles: usize) -> String {
+        let reason = match self.reason(effort) {
+            DenialReason::NoSuchName { closest: None } => "no such name is declared".to_owned(),
             DenialReason::NoSuchName { closest: Some(near) } => {
-                write!(f, "no such name is declared; did you mean {near}?")
+                format!("no such name is declared; did you mean {near}?")
             }
-            DenialReason::NoRole { service, host_roles } => {
-                let names: Vec<_> = host_roles.iter().map(|role| role.name.as_str()).collect();
-                if names.is_empty() {
-                    f.write_str("it has no role")?;
-                } else {
-                    write!(f, "its roles are {}", names.join(", "))?;
-                }
-                self.write_listed(f, service)
+            DenialReason::NoRole { service, host_roles, complete } => {
+                let names: Vec<_> = host_roles.iter().take(most_roles).map(|role| role.name.as_str()).collect();
+                let more = match host_roles.len() - names.len() {
+                    0 if complete => String::new(),
+                    0 => " and perhaps others".to_owned(),
+                    more => format!(" and {more} more"),
+                };
+                let roles = match (names.is_empty(), complete) {
+                    (true, true) => "it has no role".to_owned(),
+                    (true, false) => "it has none of the roles that the name lists".to_owned(),
+                    (false, _) => format!("its roles are {}{more}", names.join(", ")),
+                };
+                roles + &self.listed(service)
             }
-        }
+        };
+        format!("{} may not have {}: {reason}", self.host, self.name)
     }
-}
 
-impl Denial {
-    fn write_listed(&self, f: &mut fmt::Formatter<'_>, service: &Service) -> fmt::Result {
+    fn listed(&self, service: &Service) -> String {
         let listed = service.roles.iter().map(|listed| match self.declaration.role(listed) {
             Some(_) => listed.name.to_string(),
             None => format!("{} (which is defined nowhere)", listed.name),
@@ -148,7 +206,15 @@ impl Denial {
         let listed: Vec<_> = listed.collect();
         let place = service.roles.first().map_or(&service.place, |first| &first.place);
         let listed = if listed.is_empty() { "no roles".to_owned() } else { listed.join(", ") };
-        write!(f, "; {} lists {listed} ({place})", service.name)
+        format!("; {} lists {listed} ({place})", service.name)
+    }
+}
+
+impl fmt::Display for Denial {
+    /// For an answer: `lb0.iad1.psf.io may not have postgresql.psf.io: its roles are loadbalancer;
+    /// postgresql.psf.io lists postgresql (ca-config/tls.yaml:31)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe(&mut Effort::of_an_answer(), MAX_ROLES_TOLD))
     }
 }
 
@@ -236,5 +302,41 @@ roles:
             let judged = judged.filter(|name| matches!(judge(&declaration, &host, name), Verdict::Granted(_)));
             assert_eq!(names, judged.map(ToString::to_string).collect::<Vec<_>>());
         }
+    }
+
+    /// A denial by a declaration with ten thousand names and roles.
+    fn denied(name: &str) -> Denial {
+        let names = (0..10_000).map(|n| format!("    name-{n}.psf.io: {{roles: [r{n}]}}\n")).collect::<String>();
+        let roles = (0..10_000).map(|n| format!("  r{n}: \"host-*.iad{n}.psf.io or *\"\n")).collect::<String>();
+        let text = format!("tls:\n  gen_certs:\n{names}    closed.psf.io: {{}}\nroles:\n{roles}");
+        let file = SourceFile::new("t.yaml", text);
+        let declaration = Declaration::parse(&[file], &Rules::default()).unwrap().0;
+        match judge(&declaration, &HostName::parse("host-1.psf.io").unwrap(), &DnsName::parse(name).unwrap()) {
+            Verdict::Denied(denial) => denial,
+            Verdict::Granted(_) => panic!("{name} is granted"),
+        }
+    }
+
+    #[test]
+    fn an_answer_that_denies_costs_no_more_for_a_large_declaration() {
+        let long = format!("{}.io", vec!["abcdefghij".repeat(6); 4].join(".").split_at(240).0);
+        for name in [long.as_str(), "name-77.psf.i", "closed.psf.io"] {
+            let denial = denied(name);
+            let (mut answer, mut full) = (Effort::of_an_answer(), Effort::without_limit());
+            let _ = (denial.reason(&mut answer), denial.reason(&mut full));
+            assert!(answer.spent() <= 250_000, "{name}: {}", answer.spent());
+            assert!(full.spent() > 5 * answer.spent(), "{name}: {}", full.spent());
+            assert!(denial.to_string().len() < 1_000, "{denial}");
+        }
+    }
+
+    #[test]
+    fn what_an_answer_leaves_out_a_person_is_told_all_the_same() {
+        let denial = denied("name-77.psf.i");
+        assert!(denial.to_string().ends_with("no such name is declared"), "{denial}");
+        assert!(denial.in_full().ends_with("did you mean name-77.psf.io?"), "{}", denial.in_full());
+        let denial = denied("closed.psf.io");
+        assert!(denial.to_string().contains("r10, r11 and "), "{denial}");
+        assert!(denial.in_full().contains("r9998, r9999; closed.psf.io lists no roles"));
     }
 }

@@ -3,13 +3,16 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::name::{DnsName, HostName};
 use crate::renewal::Validity;
 use crate::serial::Serial;
 use crate::token::ServerAddress;
+
+/// The exit code for a ledger that is not what it must be, whatever the policy.
+pub const LEDGER: u8 = 6;
 
 /// What became of one certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,6 +66,24 @@ pub struct Line {
     /// What became of it.
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// The copies that were written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copies_written: Vec<PathBuf>,
+    /// Why a copy is not what it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_problem: Option<String>,
+}
+
+impl Line {
+    /// What became of a certificate, and of the copies of its bundle.
+    #[must_use]
+    pub fn new(name: DnsName, outcome: Outcome, copies: Result<Vec<PathBuf>, String>) -> Self {
+        let (copies_written, copy_problem) = match copies {
+            Ok(written) => (written, None),
+            Err(problem) => (Vec::new(), Some(problem)),
+        };
+        Self { name, outcome, copies_written, copy_problem }
+    }
 }
 
 /// What is wrong with the CA's ledger, as this host sees it.
@@ -72,6 +93,22 @@ pub struct LedgerTrouble {
     pub problem: String,
     /// Whether nothing is installed until that ends (`ledger_policy: refuse`).
     pub refused: bool,
+}
+
+/// A recovery of the CA's ledger that this host obeyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerRecovery {
+    /// When the root's key signed the statement.
+    pub statement: Timestamp,
+    /// When this host obeyed it.
+    pub obeyed: Timestamp,
+    /// How many entries this host had seen before.
+    pub seen: u64,
+    /// How many entries the head had that took their place.
+    pub size: u64,
+    /// Whether another key signs the ledger since.
+    pub new_key: bool,
 }
 
 /// What a run did.
@@ -89,6 +126,9 @@ pub struct Report {
     /// What is wrong with the CA's ledger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ledger_trouble: Option<LedgerTrouble>,
+    /// The recovery of the CA's ledger that was obeyed in this run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger_recovered: Option<LedgerRecovery>,
     /// Each name.
     pub names: Vec<Line>,
 }
@@ -99,9 +139,10 @@ impl Report {
     /// | code | meaning |
     /// |---|---|
     /// | 5 | something expired, is missing or has less than a quarter of its life left, and could not be renewed |
-    /// | 1 | a local error: a file, the settings, the trust bundle; or the ledger does not continue what this host has seen, and `ledger_policy` is `alarm` |
+    /// | 6 | the CA's ledger is not what it must be; with `ledger_policy: alarm` everything was installed all the same |
+    /// | 1 | a local error: a file, a copy, the settings, the trust bundle |
     /// | 3 | the CA denied something that is due |
-    /// | 4 | the CA cannot be reached (or gives unusable answers, or its ledger is not what it must be and `ledger_policy` is `refuse`), and everything is still valid |
+    /// | 4 | the CA cannot be reached (or gives unusable answers), and everything is still valid |
     /// | 0 | nothing was due, or all of it was renewed |
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -118,8 +159,9 @@ impl Report {
             })
             .collect();
         codes.extend(self.trust_problem.as_ref().map(|_| 1));
-        codes.extend(self.ledger_trouble.as_ref().map(|trouble| if trouble.refused { 4 } else { 1 }));
-        [5, 1, 3, 4].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+        codes.extend(self.names.iter().filter_map(|line| line.copy_problem.as_ref()).map(|_| 1));
+        codes.extend(self.ledger_trouble.as_ref().map(|_| LEDGER));
+        [5, LEDGER, 1, 3, 4].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
     }
 }
 
@@ -150,6 +192,11 @@ pub struct LedgerStatus {
     pub size: u64,
     /// When that was seen.
     pub seen: Timestamp,
+    /// The checkpoint that says so, as it was signed; `psfca recover --seen` takes it.
+    pub checkpoint: String,
+    /// The newest recovery that this host obeyed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<LedgerRecovery>,
     /// What was wrong with the last answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -211,13 +258,14 @@ mod tests {
 
     fn report(outcomes: &[Outcome]) -> Report {
         let due = Timestamp::from_unix(0);
-        let line = |outcome: &Outcome| Line { name: "a.psf.io".parse().unwrap(), outcome: outcome.clone() };
+        let line = |outcome: &Outcome| Line::new("a.psf.io".parse().unwrap(), outcome.clone(), Ok(Vec::new()));
         Report {
             host: "pg0.psf.io".parse().unwrap(),
             identity: Outcome::NotDue { due, not_after: due },
             trust_problem: None,
             trust_written: false,
             ledger_trouble: None,
+            ledger_recovered: None,
             names: outcomes.iter().map(line).collect(),
         }
     }
@@ -233,7 +281,11 @@ mod tests {
         let trust = Report { trust_problem: Some("x".to_owned()), ..report(&[failed(4, false)]) };
         assert_eq!(trust.exit_code(), 1);
         let ledger = |refused| Some(LedgerTrouble { problem: "x".to_owned(), refused });
-        let with = |refused, outcomes| Report { ledger_trouble: ledger(refused), ..report(outcomes) }.exit_code();
-        assert_eq!((with(false, &[]), with(true, &[]), with(false, &[failed(4, true)])), (1, 4, 5));
+        let with =
+            |refused, outcomes: &[Outcome]| Report { ledger_trouble: ledger(refused), ..report(outcomes) }.exit_code();
+        assert_eq!((with(false, &[]), with(true, &[])), (6, 6));
+        assert_eq!(with(false, &[failed(4, true)]), 5);
+        assert_eq!(with(true, &[failed(1, false)]), 6);
+        assert_eq!(report(&[failed(1, false), failed(LEDGER, false)]).exit_code(), 6);
     }
 }

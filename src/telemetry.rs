@@ -30,6 +30,56 @@ pub struct StateLabel {
     state: &'static str,
 }
 
+/// Why a connection was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndCause {
+    /// Places were short, and it had no identity.
+    Unproven,
+    /// Places were short, and its host asked for nothing.
+    Idle,
+    /// Its host, or its address without an identity, had more than its share of places.
+    Share,
+    /// The handshake failed.
+    Handshake,
+    /// The handshake took too long.
+    SlowHandshake,
+    /// Its client certificate names no host of this CA.
+    NoHost,
+    /// The head of a request did not come in time, or no further request.
+    SlowHead,
+    /// What came was no HTTP, or its head was too large.
+    BadHead,
+}
+
+impl EndCause {
+    /// The cause in metrics and log lines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unproven => "unproven",
+            Self::Idle => "idle",
+            Self::Share => "share",
+            Self::Handshake => "handshake",
+            Self::SlowHandshake => "slow-handshake",
+            Self::NoHost => "no-host",
+            Self::SlowHead => "slow-head",
+            Self::BadHead => "bad-head",
+        }
+    }
+}
+
+/// Why a connection was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CauseLabel {
+    cause: &'static str,
+}
+
+/// Which witness.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WitnessLabel {
+    witness: String,
+}
+
 /// Everything that is counted, and the registry that prints it.
 #[derive(Debug)]
 pub struct Metrics {
@@ -40,8 +90,12 @@ pub struct Metrics {
     hosts: Family<StateLabel, Gauge<i64, AtomicI64>>,
     ledger_size: Gauge<i64, AtomicI64>,
     declaration_current: Gauge<i64, AtomicI64>,
+    witness_cosigns: Family<WitnessLabel, Gauge<i64, AtomicI64>>,
     connections: Gauge<i64, AtomicI64>,
     connections_refused: Counter<u64, AtomicU64>,
+    connections_ended: Family<CauseLabel, Counter<u64, AtomicU64>>,
+    requests_at_work: Gauge<i64, AtomicI64>,
+    urgent_requests: Counter<u64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -54,8 +108,12 @@ impl Default for Metrics {
             hosts: Family::default(),
             ledger_size: Gauge::default(),
             declaration_current: Gauge::default(),
+            witness_cosigns: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            connections_ended: Family::default(),
+            requests_at_work: Gauge::default(),
+            urgent_requests: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("certificates_issued", "Certificates signed and answered", metrics.issued.clone());
@@ -77,11 +135,27 @@ impl Default for Metrics {
             "1 when the files' declaration is in force, 0 when an older one is",
             metrics.declaration_current.clone(),
         );
+        registry.register(
+            "witness_cosigns",
+            "1 when the witness cosigned the newest head that it was asked for, 0 when not; absent without a witness",
+            metrics.witness_cosigns.clone(),
+        );
         registry.register("connections", "Open connections from the network", metrics.connections.clone());
         registry.register(
             "connections_refused",
-            "Connections closed at once because too many were open",
+            "Connections closed at once because hosts were at work on every other",
             metrics.connections_refused.clone(),
+        );
+        registry.register(
+            "connections_ended",
+            "Connections ended by a limit or in the handshake, by the cause",
+            metrics.connections_ended.clone(),
+        );
+        registry.register("requests_at_work", "Requests of hosts in progress", metrics.requests_at_work.clone());
+        registry.register(
+            "urgent_requests",
+            "Requests served while others were refused, since certificates of the host are about to end",
+            metrics.urgent_requests.clone(),
         );
         Self { registry, ..metrics }
     }
@@ -119,9 +193,29 @@ impl Metrics {
         self.connections.dec();
     }
 
-    /// A connection was refused because too many were open.
+    /// So many requests of hosts are in progress.
+    pub fn at_work(&self, count: usize) {
+        self.requests_at_work.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A request was served before others.
+    pub fn urgent_request(&self) {
+        self.urgent_requests.inc();
+    }
+
+    /// A connection was ended because of `cause`.
+    pub fn connection_ended(&self, cause: EndCause) {
+        self.connections_ended.get_or_create(&CauseLabel { cause: cause.as_str() }).inc();
+    }
+
+    /// A connection was refused because all places were taken by hosts at work.
     pub fn connection_refused(&self) {
         self.connections_refused.inc();
+    }
+
+    /// Whether the witness cosigns.
+    pub fn witness(&self, name: &str, cosigns: bool) {
+        self.witness_cosigns.get_or_create(&WitnessLabel { witness: name.to_owned() }).set(cosigns.into());
     }
 
     /// Prints everything in the OpenMetrics text format, with what is known only now.

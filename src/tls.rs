@@ -12,9 +12,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, PeerIncompatible};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, PeerIncompatible};
 use rustls::{RootCertStore, ServerConfig, SignatureScheme};
 
 use self::grace::InGrace;
@@ -49,8 +50,8 @@ pub enum TlsError {
 }
 
 /// The daemon's side. `chain` is sent as it is: leaf, issuing CA and, for hosts that come with a
-/// token, the root. A client certificate is optional; one that is sent must chain to
-/// `identity_roots`, be within its dates or ended no longer ago than `grace`, and allow client
+/// token, the root. A client certificate is optional; one that is sent must be signed by one of
+/// `identity_roots` itself, be within its dates or ended no longer ago than `grace`, and allow client
 /// authentication, or the handshake fails.
 ///
 /// # Errors
@@ -70,7 +71,7 @@ pub fn server_config(
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(RustlsTime(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Credentials)?
-        .with_client_cert_verifier(Arc::new(InGrace { verifier, grace }))
+        .with_client_cert_verifier(Arc::new(InGrace { verifier: Arc::new(WithoutIntermediates(verifier)), grace }))
         .with_single_cert(chain, key)
         .map_err(TlsError::Credentials)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
@@ -227,6 +228,56 @@ impl TimeProvider for RustlsTime {
     fn current_time(&self) -> Option<UnixTime> {
         let seconds = u64::try_from(self.0.now().unix()).ok()?;
         Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// The stock verifier, which sees none of the CA certificates that a client sends: it would not hold them to the path
+/// length 0 of the identity CA, because it takes no more from a root than name and key.
+#[derive(Debug)]
+struct WithoutIntermediates(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for WithoutIntermediates {
+    fn offer_client_auth(&self) -> bool {
+        self.0.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.0.verify_client_cert(end_entity, &[], now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The JSON that passes between daemon, hosts and operators, for both ends. Plain data: the edges
 //! convert to and from validated types.
 
+mod declaration;
 mod enroll;
 mod health;
 mod hosts;
@@ -13,16 +14,17 @@ use crate::digest::Digest;
 use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest, SaltKeyChange};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::HostChange;
-use crate::name::{DnsName, HostName, RoleName};
-use crate::profile::{KeyKind, Usages};
+use crate::name::{HostName, RoleName};
+use crate::refusal::RefusalRecord;
 use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 
+pub use declaration::{CipherPolicy, DeclarationFile, DeclarationText, Entitlement, Entitlements};
 pub use enroll::{
     ApprovalRequest, ApprovalWaiting, ChallengeAnswer, EnrollRequest, MAX_SALT_KEYS, PendingRequest, PendingRequests,
     RequestAnswer, RequestDecision, SaltEnrollRequest, SaltKeys, SaltKeysAnswer,
 };
-pub use health::{CaHealth, DeclarationHealth, Health};
+pub use health::{CaHealth, DeclarationHealth, Health, WitnessHealth};
 pub use hosts::{
     HostAnswer, HostCertificate, HostDetails, HostFork, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
 };
@@ -44,46 +46,6 @@ pub const PROOF_HEADER: &str = "psfca-ledger-proof";
 pub const LEDGER_KEY_HEADER: &str = "psfca-ledger-key";
 /// Answer header: when the host should renew, RFC 3339.
 pub const RENEW_HEADER: &str = "psfca-renew-after";
-
-/// One name that the calling host may have: an element of `GET /v1/certs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entitlement {
-    /// The service name.
-    pub name: DnsName,
-    /// Every DNS name the certificate will carry.
-    pub dns: Vec<DnsName>,
-    /// Every address the certificate will carry.
-    pub ip: Vec<std::net::IpAddr>,
-    /// What it may be used for.
-    pub usages: Usages,
-    /// How long it will live.
-    pub lifetime_seconds: u64,
-    /// The key the host has to make.
-    pub key: KeyKind,
-    /// Whether the CA may make the key instead.
-    pub ca_made_key: bool,
-    /// The role that gives it.
-    pub role: RoleName,
-}
-
-/// `GET /v1/certs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entitlements {
-    /// The host that asked, as its identity says.
-    pub host: HostName,
-    /// What it may have, by name.
-    pub certs: Vec<Entitlement>,
-}
-
-/// `GET /v1/ciphers` and `GET /v1/ciphers/{name}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CipherPolicy {
-    /// The name that was asked for; none for the default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<DnsName>,
-    /// One line for the configuration of a service, as OpenSSL reads it.
-    pub ciphers: String,
-}
 
 /// Whether a recorded certificate is known to have been signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +80,12 @@ pub enum EventKind {
     TokenMade,
     /// A host was let in.
     HostEnrolled,
+    /// Bodies of certificates were dropped after their retention.
+    BodiesDropped,
+    /// A request was refused.
+    Refused,
+    /// An operator with the root's key gave up what was lost.
+    Recovered,
     /// An operator disabled a host.
     HostDisabled,
     /// An operator enabled a host.
@@ -151,6 +119,9 @@ impl EventKind {
             Self::Declaration => "declaration",
             Self::TokenMade => "token_made",
             Self::HostEnrolled => "host_enrolled",
+            Self::BodiesDropped => "bodies_dropped",
+            Self::Refused => "refused",
+            Self::Recovered => "recovered",
             Self::HostDisabled => "host_disabled",
             Self::HostEnabled => "host_enabled",
             Self::HostRemoved => "host_removed",
@@ -208,6 +179,20 @@ pub enum AuditEvent {
     },
     /// A host was let in.
     HostEnrolled(Enrollment),
+    /// Bodies of certificates were dropped after their retention.
+    BodiesDropped {
+        /// Only of certificates that ended before this moment.
+        ended_before: Timestamp,
+    },
+    /// A request was refused.
+    Refused(RefusalRecord),
+    /// An operator with the root's key gave up what was lost.
+    Recovered {
+        /// The signed root statement, whole.
+        statement: String,
+        /// Who ran the command.
+        operator_uid: u32,
+    },
     /// An operator disabled a host.
     HostDisabled(HostChange),
     /// An operator enabled a host.
@@ -244,6 +229,9 @@ impl AuditEvent {
             Self::HostDisabled(_) => EventKind::HostDisabled,
             Self::HostEnabled(_) => EventKind::HostEnabled,
             Self::HostRemoved(_) => EventKind::HostRemoved,
+            Self::BodiesDropped { .. } => EventKind::BodiesDropped,
+            Self::Refused(_) => EventKind::Refused,
+            Self::Recovered { .. } => EventKind::Recovered,
             Self::HostFrozen(_) => EventKind::HostFrozen,
             Self::HostRequested(_) => EventKind::HostRequested,
             Self::HostApproved(_) => EventKind::HostApproved,
@@ -278,9 +266,14 @@ pub struct AuditCertificate {
     pub key_sha256: Digest,
     /// Whether the CA made the key.
     pub ca_made_key: bool,
+    /// SHA-256 of the to-be-signed bytes.
+    pub tbs_sha256: Digest,
+    /// Whether those bytes and the signature were dropped after their retention.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub body_dropped: bool,
     /// Why it was issued.
     pub rule: Rule,
-    /// The certificate in PEM; only when its serial was asked for and its signature is stored.
+    /// The certificate in PEM; only when its serial was asked for and its signature is still stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
 }
@@ -332,28 +325,6 @@ pub struct AuditQuery {
     /// At most so many; 1000 at most, 100 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-}
-
-/// `GET /v1/declarations/{sha256}` on the admin socket: a declaration that is or was in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeclarationText {
-    /// Its hash.
-    pub sha256: Digest,
-    /// When it was last put in force.
-    pub since: Timestamp,
-    /// Whether it is the one in force now.
-    pub in_force: bool,
-    /// Its files, in their order.
-    pub files: Vec<DeclarationFile>,
-}
-
-/// A file of a declaration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeclarationFile {
-    /// The path as the operator named it.
-    pub path: String,
-    /// The whole text.
-    pub text: String,
 }
 
 /// Filters of `GET /v1/ledger/consistency`.

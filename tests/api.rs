@@ -68,7 +68,7 @@ const fn row(route: &'static str, name: &'static str, answers: [u16; 5]) -> Row 
 
 /// Each POST carries a certificate request; a host is pg0.iad1.psf.io.
 //                                                    nobody host leaf foreign operator
-const WHO_GETS_WHAT: [Row; 29] = [
+const WHO_GETS_WHAT: [Row; 30] = [
     row("GET /PSF_CA.pem", "", /*               */ [200, 200, 0, 0, 200]),
     row("GET /healthz", "", /*                  */ [200, 200, 0, 0, 200]),
     row("GET /readyz", "", /*                   */ [200, 200, 0, 0, 200]),
@@ -89,10 +89,11 @@ const WHO_GETS_WHAT: [Row; 29] = [
     row("GET /v1/declarations/{sha256}", "", /*   */ [404, 404, 0, 0, 200]),
     row("GET /v1/ledger/checkpoint", "", /*     */ [401, 200, 0, 0, 200]),
     row("GET /v1/ledger/consistency", "?old=1&new=2", [401, 200, 0, 0, 200]),
+    row("GET /v1/ledger/recovery", "", /*       */ [401, 200, 0, 0, 200]),
     row("GET /v1/ledger/tile/{*path}", "0/000.p/2", [404, 404, 0, 0, 200]),
-    row("GET /v1/hosts", "", /*                 */ [404, 404, 0, 0, 200]),
-    row("GET /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [404, 404, 0, 0, 200]),
-    row("POST /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [404, 404, 0, 0, 400]),
+    row("GET /v1/hosts", "", /*                 */ [401, 403, 0, 0, 200]),
+    row("GET /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [401, 403, 0, 0, 200]),
+    row("POST /v1/hosts/{host}", "pg0.iad1.psf.io", /**/ [401, 403, 0, 0, 400]),
     row("POST /v1/reopen", "", /*               */ [404, 404, 0, 0, 400]),
     row("GET /v1/requests", "", /*              */ [404, 404, 0, 0, 200]),
     row("POST /v1/requests/{host}", "pg0.iad1.psf.io", [404, 404, 0, 0, 400]),
@@ -105,7 +106,10 @@ fn every_caller_gets_what_the_table_says_on_every_route_and_the_document_knows_t
     let listed: BTreeSet<_> = WHO_GETS_WHAT.iter().map(|row| row.route.to_owned()).collect();
     assert_eq!(listed, routes().iter().map(|route| format!("{} {}", route.method, route.path)).collect());
 
-    let ca = Ca::start();
+    let mut ca = Ca::made_with("");
+    // So that there is one to be told of.
+    ca.ok(&["recover", "--seen", "99", "--yes"]);
+    ca.serve();
     let host = Host::enroll(&ca, "pg0.iad1.psf.io");
     host.ok(&["issue", "app.psf.io"]);
     let other_ca = Ca::start();
@@ -157,6 +161,12 @@ fn every_caller_gets_what_the_table_says_on_every_route_and_the_document_knows_t
             }
         }
     }
+}
+
+#[test]
+fn where_nothing_was_given_up_there_is_no_recovery() {
+    let ca = Ca::start();
+    assert_eq!(ask_admin(&ca, &[], "/v1/ledger/recovery").refusal(), (404, "no-recovery".to_owned()));
 }
 
 #[test]
@@ -249,6 +259,9 @@ fn health_and_metrics_tell_what_was_done_and_refused() {
     host.ok(&["issue", "made.psf.io"]);
     host.psfca(&["issue", "lb.psf.io"]);
     ask(&ca, &[], "/v1/certs");
+    // Two certificates, and two refusals, for which no answer waited.
+    let all = before["ledger_size"].as_u64().unwrap() + 4;
+    wait_until("both refusals are noted", || ask(&ca, &[], "/healthz").json()["ledger_size"] == all);
     let text = metrics();
     for line in [
         "psfca_certificates_issued_total{kind=\"service\"} 2",
@@ -256,18 +269,17 @@ fn health_and_metrics_tell_what_was_done_and_refused() {
         "psfca_requests_refused_total{reason=\"denied\"} 1",
         "psfca_requests_refused_total{reason=\"no-identity\"} 1",
         "psfca_declaration_current 1",
+        &format!("psfca_ledger_entries {all}"),
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
-    let after = ask(&ca, &[], "/healthz").json();
-    assert_eq!(after["ledger_size"].as_u64().unwrap(), before["ledger_size"].as_u64().unwrap() + 2);
-    assert!(text.contains(&format!("psfca_ledger_entries {}\n", after["ledger_size"])), "{text}");
     wait_until("every connection is closed", || metrics().contains("psfca_connections 0\n"));
 }
 
 #[test]
 fn a_token_is_good_once_for_one_key_at_its_own_ca_within_the_hour() {
-    let mut ca = Ca::start();
+    let mut ca = Ca::made_with("limits: {enroll_burst: 100}\n");
+    ca.serve();
     let dir = ca.dir().to_owned();
     let bad_token = || (403, "bad-token".to_owned());
     let [first, second] = [csr(&dir, &P256), csr(&dir, &P256)];
@@ -297,7 +309,8 @@ fn a_token_is_good_once_for_one_key_at_its_own_ca_within_the_hour() {
 
 #[test]
 fn one_token_used_by_fifty_keys_at_once_enrols_one() {
-    let ca = Ca::start();
+    let mut ca = Ca::made_with("limits: {enroll_burst: 100}\n");
+    ca.serve();
     let token = secret(&ca.token("pg0.iad1.psf.io"));
     let requests: Vec<_> = (0..50).map(|_| csr(ca.dir(), &P256)).collect();
     let statuses: Vec<u16> = std::thread::scope(|scope| {

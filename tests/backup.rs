@@ -260,7 +260,7 @@ fn what_is_no_whole_backup_of_this_ca_with_its_keys_is_refused_and_leaves_nothin
         &by_hand("UPDATE host SET state = 'enabled'"),
         "the row pg0.iad1.psf.io of host is not what the entries",
     );
-    refuse(&ca, &by_hand("UPDATE certificate SET signature = x'00' WHERE idx = 0"), "the backup does not hold");
+    refuse(&ca, &by_hand("UPDATE body SET signature = x'00' WHERE idx = 0"), "the backup does not hold");
     refuse(&ca, &by_hand("DELETE FROM backup"), "it has no signed checkpoint");
     let cut = "DELETE FROM event WHERE event = 'host_disabled'; UPDATE host SET state = 'enabled', since = enrolled;
                DELETE FROM entry WHERE idx = (SELECT max(idx) FROM entry)";
@@ -304,7 +304,7 @@ fn a_restored_ca_is_closed_until_an_operator_has_confirmed_the_hosts() {
     for part in [
         format!("{size} entries were restored"),
         format!("Entries from index {size} on, if there were any, are lost"),
-        "looked at the hosts, 2 enabled".to_owned(),
+        "looked at the hosts (2 are enabled)".to_owned(),
     ] {
         assert!(said(&out).contains(&part), "{part:?} in {}", said(&out));
     }

@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::process::Command;
 
+use support::rollback::copy_ledger;
 use support::tools::said;
 use support::{Ca, Host, clock};
 
@@ -27,7 +28,7 @@ fn exits(mut command: Command, code: i32, text: &str) {
     assert!(said(&output).contains(text), "{text:?} in {}", said(&output));
 }
 
-/// The command twenty minutes after so many hours. A certificate of one day is due after 12 hours, and urgent after 18.
+/// The command twenty minutes after so many hours. A certificate of one day is due after 7.2 to 14.4 hours, and urgent after 18.
 fn later(hours: u32, command: Command) -> Command {
     clock::at(&format!("+{}m", hours * 60 + 20), command).expect("asked whether the clock can be moved before")
 }
@@ -46,8 +47,8 @@ fn code_0_when_all_is_well_or_was_made_so() {
     let idle = Host::enroll(&ca, "web0.iad1.psf.io");
     exits(idle.command(&["renew"]), 0, "This host may have no certificate just now");
     if clock::works() {
-        exits(later(13, host.command(&["renew"])), 0, "renewed, because half of its life was over");
-        exits(later(11, host.command(&["renew"])), 0, "postgresql.psf.io: not due before");
+        exits(later(15, host.command(&["renew"])), 0, "renewed, because it was due on");
+        exits(later(6, host.command(&["renew"])), 0, "postgresql.psf.io: not due before");
     }
 }
 
@@ -102,7 +103,7 @@ fn code_3_when_the_ca_says_no() {
     exits(host.command(&["renew", "--force"]), 3, "pg0.iad1.psf.io is disabled; what is there is still good");
     assert_eq!(fs::read(host.bundle(NAME)).unwrap(), old);
     if clock::works() {
-        exits(later(13, host.command(&["renew"])), 3, "postgresql.psf.io: not renewed: pg0.iad1.psf.io is disabled");
+        exits(later(15, host.command(&["renew"])), 3, "postgresql.psf.io: not renewed: pg0.iad1.psf.io is disabled");
         exits(later(19, host.command(&["renew"])), 5, "NOT RENEWED");
     }
 }
@@ -120,8 +121,8 @@ fn code_4_while_the_ca_cannot_be_reached_and_everything_is_still_good() {
     exits(host.command(&["renew"]), 0, "not due before");
     exits(host.command(&["status"]), 0, NAME);
     if clock::works() {
-        exits(later(13, host.command(&["renew"])), 4, &text);
-        exits(later(13, host.command(&["status"])), 0, NAME);
+        exits(later(15, host.command(&["renew"])), 4, &text);
+        exits(later(15, host.command(&["status"])), 0, NAME);
     }
     assert_eq!(fs::read(host.bundle(NAME)).unwrap(), old);
     let output = Host::new("pg1.iad1.psf.io").enroll_with(&token);
@@ -152,6 +153,34 @@ fn code_5_when_a_service_fails_or_will_soon_and_nothing_helped() {
     fs::remove_file(host.bundle(NAME)).unwrap();
     exits(host.command(&["renew"]), 5, "NOT RENEWED");
     exits(host.command(&["status"]), 5, "PROBLEM it is missing");
+}
+
+#[test]
+fn code_6_when_the_ca_s_ledger_is_not_what_it_must_be() {
+    let (mut ca, host) = working();
+    ca.keep_address();
+    let backup = tempfile::tempdir().unwrap();
+    ca.terminate();
+    copy_ledger(&ca.state(), backup.path());
+    ca.serve();
+    host.ok(&["renew", "--force"]);
+    let fresh = Host::new("pg1.iad1.psf.io");
+    let token = ca.token("pg1.iad1.psf.io");
+    host.ok(&["renew", "--force"]);
+    ca.terminate();
+    copy_ledger(backup.path(), &ca.state());
+    ca.serve();
+    let text = "it went back, perhaps to an old backup";
+    for policy in ["refuse", "alarm"] {
+        let settings = fs::read_to_string(host.config()).unwrap();
+        fs::write(host.config(), settings.replace("ledger_policy: refuse\n", "") + "ledger_policy: " + policy + "\n")
+            .unwrap();
+        exits(host.command(&["issue", NAME]), 6, text);
+        exits(host.command(&["renew"]), 6, text);
+        exits(host.command(&["status"]), 5, text);
+    }
+    // What the CA does not know any more it denies; there is no ledger yet to be wrong.
+    assert_eq!(fresh.enroll_with(&token).status.code(), Some(3));
 }
 
 #[test]

@@ -57,7 +57,11 @@ fn an_operator_sees_each_host_what_it_may_have_by_which_lines_and_what_it_has() 
     assert_eq!(has, [HOST, NAME]);
     assert_eq!(shown["has"][1]["serial"], newest[0]["serial"], "the newest of the two");
     let text = ca.ok(&["host", "show", HOST]);
-    for part in ["tls.yaml:6: it lists the role postgresql", "roles.yaml:2: postgresql is \"pg*.iad1.psf.io\""] {
+    for part in [
+        "postgresql.psf.io  1 day, server, ecdsa-p256",
+        "tls.yaml:6: it lists the role postgresql",
+        "roles.yaml:2: postgresql is \"pg*.iad1.psf.io\"",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(ca.ok(&["host", "show", "web0.iad1.psf.io"]).contains("  nothing; psfca why NAME web0.iad1.psf.io says"));
@@ -103,7 +107,7 @@ fn a_disabled_host_gets_nothing_until_it_is_enabled_and_the_audit_says_who_did_i
         );
     }
     assert!(ca.ok(&["audit", "list"]).contains("(lost, \"perhaps\" stolen)"));
-    assert!(ca.ok(&["audit", "list", "--csv"]).contains(",\"lost, \"\"perhaps\"\" stolen\"\n"));
+    assert!(ca.ok(&["audit", "list", "--csv"]).contains(",\"lost, \"\"perhaps\"\" stolen\","));
     assert!(ca.ok(&["audit", "verify", ca.state().to_str().unwrap()]).contains("Everything holds."));
     for reason in ["", "two\nlines", "\u{1b}[2J", &"x".repeat(201)] {
         let out = ca.psfca(&["host", "disable", HOST, "--reason", reason]);
@@ -177,4 +181,37 @@ fn a_removed_host_comes_back_with_a_token_that_replaces_and_not_otherwise() {
     again.ok(&["issue", NAME]);
     assert!(ca.ok(&["audit", "verify", ca.state().to_str().unwrap()]).contains("Everything holds."));
     refused(&ca, &["host", "remove", "pg9.iad1.psf.io"], "it was never enrolled");
+}
+
+#[test]
+fn a_host_that_ca_yaml_names_may_list_show_and_disable_and_no_more() {
+    let mut ca = Ca::made_with("operators: [ops0.iad1.psf.io]\n");
+    ca.serve();
+    let operator = Host::enroll(&ca, "ops0.iad1.psf.io");
+    let host = Host::enroll(&ca, "pg0.iad1.psf.io");
+    let asked = |by: &Host, words: &[&str]| by.psfca(&[&["host"], words, &["--as-host"]].concat());
+
+    let listed = asked(&operator, &["list"]);
+    assert!(said(&listed).contains("pg0.iad1.psf.io"), "{}", said(&listed));
+    assert!(said(&asked(&operator, &["show", "pg0.iad1.psf.io"])).contains("postgresql.psf.io"));
+    let disabled = asked(&operator, &["disable", "pg0.iad1.psf.io", "--reason", "stolen"]);
+    assert!(disabled.status.success(), "{}", said(&disabled));
+    assert_eq!(host.psfca(&["issue", "postgresql.psf.io"]).status.code(), Some(3));
+    let entry = ca.ok(&["audit", "list", "--event", "host_disabled", "--json"]);
+    assert!(entry.contains(r#""operator_host":"ops0.iad1.psf.io""#) && !entry.contains("operator_uid"), "{entry}");
+
+    for words in [["enable", "pg0.iad1.psf.io"], ["remove", "pg0.iad1.psf.io"]] {
+        let refused = asked(&operator, &words);
+        assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+        assert!(said(&refused).contains("this can be done on the admin socket only"), "{}", said(&refused));
+    }
+    // Who is not named, and who is no longer served, is no operator.
+    ca.ok(&["host", "enable", "pg0.iad1.psf.io"]);
+    for words in [&["list"][..], &["show", "ops0.iad1.psf.io"], &["disable", "ops0.iad1.psf.io"]] {
+        let refused = asked(&host, words);
+        assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+        assert!(said(&refused).contains("the hosts that ca.yaml names under operators"), "{}", said(&refused));
+    }
+    ca.ok(&["host", "disable", "ops0.iad1.psf.io"]);
+    assert!(said(&asked(&operator, &["list"])).contains("ops0.iad1.psf.io is disabled"));
 }

@@ -104,8 +104,10 @@ fn r9_the_same_key_gets_the_same_identity_from_a_daemon_that_was_killed_before_i
     // Killed between record and signature: the bytes that were recorded are signed now.
     ca.stop();
     let ledger = rusqlite::Connection::open(ca.state().join("ledger.sqlite3")).unwrap();
-    let forgotten = ledger.execute("UPDATE certificate SET signature = NULL WHERE idx = (SELECT idx FROM renewal)", []);
-    assert_eq!(forgotten.unwrap(), 1);
+    for forget in ["body SET signature = NULL", "certificate SET released = 0"] {
+        let forgotten = ledger.execute(&format!("UPDATE {forget} WHERE idx = (SELECT idx FROM renewal)"), []);
+        assert_eq!(forgotten.unwrap(), 1);
+    }
     drop(ledger);
     ca.serve();
     let answer = post(&ca, &identity, &request, RENEWAL);

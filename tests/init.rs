@@ -67,6 +67,23 @@ fn keys_and_ledger_are_for_their_owner_alone() {
 }
 
 #[test]
+fn a_state_directory_that_others_write_to_is_refused() {
+    for (mode, others) in [(0o777, true), (0o770, true), (0o1777, true), (0o755, false)] {
+        for made in [false, true] {
+            let ca = if made { Ca::made_with("") } else { Ca::unmade("") };
+            let _ = std::fs::create_dir(ca.state());
+            std::fs::set_permissions(ca.state(), PermissionsExt::from_mode(mode)).unwrap();
+            if others {
+                let said = refusal(&ca, &[if made { "serve" } else { "init" }]);
+                assert!(said.contains("others may write to it; run: chmod go-w"), "{mode:o}: {said}");
+            } else if !made {
+                assert!(ca.psfca(&["init"]).status.success());
+            }
+        }
+    }
+}
+
+#[test]
 fn the_service_user_makes_the_ca_and_root_is_told_so() {
     const NOBODY: u32 = 65_534;
     if !rustix::process::geteuid().is_root() {

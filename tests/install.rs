@@ -28,7 +28,9 @@ fn is_root() -> bool {
 
 /// A CA and a host that has all its bundles.
 fn working() -> (Ca, Host) {
-    let ca = Ca::start();
+    // A run for each step at which one can be killed is more than a host may ask for by default.
+    let mut ca = Ca::made_with("limits: {issue_burst: 10000}\n");
+    ca.serve();
     let host = Host::enroll(&ca, "pg0.iad1.psf.io");
     host.ok(&["renew"]);
     (ca, host)
@@ -68,6 +70,8 @@ fn steps(command: &Command, directory: &Path, target: &str, temporary: &str) -> 
     let replace =
         |pattern: &str, by: &str, text: &str| regex::Regex::new(pattern).unwrap().replace_all(text, by).into_owned();
     let text = fs::read_to_string(log).unwrap();
+    // What is done in an open directory, by the whole path.
+    let text = replace(&format!(r#"\d+<({})>, "([^"/]+)""#, regex::escape(&directory)), r#""$1/$2""#, &text);
     let text = replace(&format!("{}/{temporary}", regex::escape(&directory)), "TEMPORARY", &text);
     let text = text.replace(&format!("{directory}/{target}"), "TARGET");
     let text = replace(&format!(r"{}([\x22>])", regex::escape(&directory)), "DIRECTORY$1", &text);
@@ -75,6 +79,8 @@ fn steps(command: &Command, directory: &Path, target: &str, temporary: &str) -> 
     let text = replace(r"(?m)^\d+ +", "", &text);
     let text = replace(r"\d+<(TEMPORARY|TARGET|DIRECTORY)>", "$1", &text);
     let text = replace(r"AT_FDCWD<[^>]*>, ", "", &text);
+    // Nothing on 64 bits, and not every libc says it.
+    let text = text.replace("O_LARGEFILE|", "");
     let text = replace(r#", ""\.\.\., \d+\)"#, ", …)", &text);
     let text = replace(r"(?m) += (\d+|TEMPORARY|DIRECTORY)$", "", &text);
     let lines = text.lines().filter(|line| ["TEMPORARY", "TARGET", "DIRECTORY"].iter().any(|path| line.contains(path)));
@@ -98,14 +104,8 @@ fn a_bundle_is_whole_durable_and_its_groups_before_anybody_can_see_it() {
     ];
     expected.extend(owner);
     expected.extend(
-        [
-            "fchmod(TEMPORARY, 0640)",
-            "fsync(TEMPORARY)",
-            r#"rename("TEMPORARY", "TARGET")"#,
-            r#"openat("DIRECTORY", O_RDONLY|O_CLOEXEC)"#,
-            "fsync(DIRECTORY)",
-        ]
-        .map(ToOwned::to_owned),
+        ["fchmod(TEMPORARY, 0640)", "fsync(TEMPORARY)", r#"renameat("TEMPORARY", "TARGET")"#, "fsync(DIRECTORY)"]
+            .map(ToOwned::to_owned),
     );
     assert_eq!(found, expected);
     sound(&fs::read(host.bundle(NAME)).unwrap(), &fs::metadata(host.bundle(NAME)).unwrap(), bundle_group());
@@ -158,7 +158,7 @@ fn killed_at(command: &Command, call: &str, n: usize) -> bool {
 fn points(command: &Command, host: &Host) -> Vec<(&'static str, usize)> {
     let place = tempfile::tempdir().unwrap();
     let log = place.path().join("log").to_str().unwrap().to_owned();
-    let kinds = ["openat", "write", "fchown", "fchmod", "fsync", "rename", "unlink", "close"];
+    let kinds = ["openat", "write", "fchown", "fchmod", "fsync", "rename", "renameat", "unlink", "unlinkat", "close"];
     let trace = format!("trace={}", kinds.join(","));
     let output = wrapped(&["strace", "-y", "-o", &log, "-e", &trace], command).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
@@ -261,7 +261,7 @@ fn a_step_that_the_system_refuses_is_named_and_the_old_bundle_stays() {
         ("fchmod:error=EPERM:when=2", "set the mode: Operation not permitted"),
         ("fsync:error=ENOSPC:when=3", "fsync: No space left on device"),
         ("fsync:error=EIO:when=3", "fsync: Input/output error"),
-        ("rename:error=EROFS:when=2", "rename: Read-only file system"),
+        ("renameat:error=EROFS:when=1", "rename: Read-only file system"),
     ] {
         if inject.starts_with("fchown") && !is_root() {
             continue;

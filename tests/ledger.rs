@@ -4,9 +4,9 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::process::Output;
 
+use support::rollback::{copy_ledger, restart};
 use support::tools::said;
 use support::{Ca, Host};
 
@@ -18,29 +18,6 @@ fn working() -> (Ca, Host) {
     let host = Host::enroll(&ca, "pg0.iad1.psf.io");
     host.ok(&["renew"]);
     (ca, host)
-}
-
-/// The files of the ledger, as a backup would have them.
-fn copy_ledger(from: &Path, to: &Path) {
-    for entry in fs::read_dir(to).unwrap().map(Result::unwrap) {
-        if entry.file_name().to_str().unwrap().starts_with("ledger.sqlite3") {
-            fs::remove_file(entry.path()).unwrap();
-        }
-    }
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        if entry.file_name().to_str().unwrap().starts_with("ledger.sqlite3") {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    }
-}
-
-fn restart(ca: &mut Ca, host: &Host) {
-    ca.serve();
-    // The port is another one.
-    let kept = fs::read_to_string(host.config()).unwrap();
-    let kept: String =
-        kept.lines().filter(|line| !line.starts_with("server:")).map(|line| format!("{line}\n")).collect();
-    fs::write(host.config(), format!("{kept}server: ['{}']\n", ca.address())).unwrap();
 }
 
 fn set_policy(host: &Host, policy: &str) {
@@ -60,7 +37,7 @@ fn installed(host: &Host) -> Vec<Vec<u8>> {
 
 /// That `output` is a refusal for this reason and that nothing was installed.
 fn refused(host: &Host, old: &[Vec<u8>], output: &Output, text: &str) {
-    assert_eq!(output.status.code(), Some(4), "{}", said(output));
+    assert_eq!(output.status.code(), Some(6), "{}", said(output));
     assert!(said(output).contains(text), "{text:?} in {}", said(output));
     assert!(said(output).contains("tell whoever runs the CA"), "{}", said(output));
     assert!(installed(host) == old, "{text}");
@@ -131,9 +108,9 @@ fn with_the_alarm_policy_everything_is_installed_and_reported() {
     let old = installed(&host);
     let text = format!("this host has seen {seen} (checkpoint of ");
     let issued = host.psfca(&["issue", NAME]);
-    assert_eq!(issued.status.code(), Some(1), "{}", said(&issued));
+    assert_eq!(issued.status.code(), Some(6), "{}", said(&issued));
     let report = host.psfca(&["renew", "--force", "--json"]);
-    assert_eq!(report.status.code(), Some(1), "{}", said(&report));
+    assert_eq!(report.status.code(), Some(6), "{}", said(&report));
     let document: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
     assert!(document["ledger_trouble"]["problem"].as_str().unwrap().contains(&text), "{document}");
     assert_eq!(document["ledger_trouble"]["refused"], false);
@@ -145,7 +122,7 @@ fn with_the_alarm_policy_everything_is_installed_and_reported() {
     assert!(installed(&host).iter().zip(&old).all(|(new, old)| new != old));
     // Nothing is due any more, and it is still said.
     let idle = host.psfca(&["renew"]);
-    assert!(idle.status.code() == Some(1) && said(&idle).contains("LEDGER: "), "{}", said(&idle));
+    assert!(idle.status.code() == Some(6) && said(&idle).contains("LEDGER: "), "{}", said(&idle));
     assert_eq!((host.psfca(&["status"]).status.code(), size(&host)), (Some(5), seen));
 }
 
@@ -163,7 +140,7 @@ fn another_ledger_key_is_refused_whatever_the_policy() {
     set_policy(&host, "alarm");
     refused(&host, &old, &host.psfca(&["issue", NAME]), text);
     let report = host.psfca(&["renew", "--force"]);
-    assert_eq!(report.status.code(), Some(1));
+    assert_eq!(report.status.code(), Some(6));
     assert!(said(&report).contains(text) && installed(&host) == old, "{}", said(&report));
 }
 

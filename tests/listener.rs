@@ -1,62 +1,21 @@
 //! What the network listener does with connections: TLS 1.3 alone, no resumption, and limits that hold
-//! against those who send too much, too slowly, ambiguously or all at once.
+//! against those who send too much, too slowly or ambiguously. Against too many at once: `limits.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
 
 mod support;
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
-use psfca::clock::SystemClock;
-use psfca::tls::client_config;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConnection, StreamOwned};
-use support::ask::{P256, ask, ask_admin, csr, post_csr};
-use support::{Ca, Host, PATIENCE, wait_until};
-
-type Tls = StreamOwned<ClientConnection, TcpStream>;
-
-const GET: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+use support::Ca;
+use support::ask::ask;
+use support::connections::{GET, read_all, tcp, tls};
 
 fn serving(limits: &str) -> Ca {
     let mut ca = Ca::made_with(&format!("limits: {{{limits}}}\n"));
     ca.serve();
     ca
-}
-
-/// A TCP connection on which no read hangs for ever.
-fn tcp(ca: &Ca) -> TcpStream {
-    let port = ca.address().rsplit(':').next().unwrap().parse::<u16>().unwrap();
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-/// A TLS connection whose handshake is done.
-fn tls(ca: &Ca) -> Tls {
-    let root = CertificateDer::from_pem_file(ca.trust_bundle()).unwrap();
-    let config = client_config(&[root], None, Arc::new(SystemClock)).unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = StreamOwned::new(ClientConnection::new(config, name).unwrap(), tcp(ca));
-    while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock).unwrap();
-    }
-    stream
-}
-
-/// Everything until the other side closes, which it must; a reset closes as well.
-fn read_all(stream: &mut impl std::io::Read) -> String {
-    let mut text = Vec::new();
-    match stream.read_to_end(&mut text) {
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            panic!("the daemon keeps the connection open: {}", String::from_utf8_lossy(&text))
-        }
-        _ => String::from_utf8_lossy(&text).into_owned(),
-    }
 }
 
 /// The status line of each answer to `request`, until the daemon closes.
@@ -67,13 +26,6 @@ fn statuses(ca: &Ca, request: &str) -> Vec<String> {
     let answer = read_all(&mut stream);
     // An answer's body ends without a line break, so the next answer begins in the middle of a line.
     answer.split("HTTP/1.1 ").skip(1).map(|line| line[..3].to_owned()).collect()
-}
-
-/// One request on a connection that stays open.
-fn is_served(stream: &mut Tls) -> bool {
-    let mut start = [0; 15];
-    stream.write_all(GET.as_bytes()).and_then(|()| stream.read_exact(&mut start)).is_ok()
-        && start == *b"HTTP/1.1 200 OK"
 }
 
 fn s_client(ca: &Ca, args: &[&str]) -> String {
@@ -189,31 +141,4 @@ fn a_body_that_does_not_come_ends_at_the_limit_with_503() {
     stream.flush().unwrap();
     let answer = read_all(&mut stream);
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5"), "{answer}");
-}
-
-#[test]
-fn connections_over_the_limit_are_closed_at_once_and_those_within_go_on() {
-    let ca = serving("connections: 3");
-    let mut within: Vec<_> = (0..3).map(|_| tls(&ca)).collect();
-    for _ in 0..5 {
-        assert_eq!(read_all(&mut tcp(&ca)), "", "closed without a word");
-    }
-    assert!(within.iter_mut().all(is_served));
-    let metrics = ask_admin(&ca, &[], "/metrics").body;
-    for line in ["psfca_connections 3\n", "psfca_connections_refused_total 5\n"] {
-        assert!(metrics.contains(line), "{line} {metrics}");
-    }
-    drop(within.pop());
-    wait_until("the place is free again", || ask(&ca, &[], "/healthz").status == 200);
-}
-
-#[test]
-fn a_host_renews_while_hundreds_of_connections_idle() {
-    let ca = Ca::start();
-    let host = Host::enroll(&ca, "pg0.iad1.psf.io");
-    // Half of them have not even begun to speak.
-    let idle: Vec<_> = (0..200).map(|_| (tcp(&ca), tls(&ca))).collect();
-    let request = csr(host.dir(), &P256);
-    assert_eq!(post_csr(&ca, &host, &request, "/v1/certs/postgresql.psf.io").status, 200);
-    drop(idle);
 }

@@ -162,3 +162,18 @@ fn what_goes_wrong_on_the_first_evening_says_what_to_do() {
     );
     assert_eq!(std::fs::read_dir(dir.join("state")).unwrap().count(), 0);
 }
+
+#[test]
+fn a_file_full_of_mistakes_does_not_fill_the_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tls.yaml");
+    let keys = "    a.psf.io: {}\n".repeat(20_000);
+    std::fs::write(&file, format!("tls:\n  gen_certs:\n{keys}")).unwrap();
+    for (arguments, more) in [(&[][..], "and 19899 more errors"), (&["--json"][..], "\"omitted\":")] {
+        let out = Command::cargo_bin("psfca").unwrap().arg("check").args(arguments).arg(&file).output().unwrap();
+        assert_eq!(out.status.code(), Some(1));
+        let said = [out.stdout, out.stderr].concat();
+        assert!(said.len() < 200_000, "{} bytes", said.len());
+        assert!(String::from_utf8(said).unwrap().contains(more));
+    }
+}

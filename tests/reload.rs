@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use support::ask::{P256, ask_admin, ask_as, csr, post_csr};
+use support::ask::{P256, ask, ask_admin, ask_as, csr, post_csr};
 use support::{Ca, Host, ROLES_YAML, TLS_YAML, wait_until};
 
 const POSTGRESQL: &str = "/v1/certs/postgresql.psf.io";
@@ -169,6 +169,31 @@ fn a_bad_declaration_never_replaces_a_good_one_and_everything_says_so() {
     wait_until("the repaired files are in force", || names(&ca, &host).contains(&"new.psf.io".to_owned()));
     assert_eq!((problem(&ca).as_str(), &health(&ca)["status"]), ("", &"ok".into()));
     assert!(ask_admin(&ca, &[], "/metrics").body.contains("psfca_declaration_current 1\n"));
+}
+
+#[test]
+fn the_network_is_told_that_the_files_are_not_in_force_and_nothing_that_they_say() {
+    let ca = Ca::start();
+    // Twenty thousand mistakes, each with a text of the file in it.
+    let keys = "    secret-name.psf.io: {}\n".repeat(20_000);
+    write(&ca, &format!("{TLS_YAML}{keys}"));
+    ca.signal("HUP");
+    wait_until("health tells operators", || problem(&ca).contains("secret-name.psf.io"));
+    assert!(problem(&ca).ends_with(" more") && problem(&ca).len() < 10_000, "{}", problem(&ca).len());
+    assert!(ca.log().len() < 100_000, "{}", ca.log().len());
+
+    let answer = ask(&ca, &[], "/healthz");
+    let told = answer.json()["declaration"].clone();
+    assert_eq!(told["problem"], "what lies in the files is not in force; psfca check on the CA machine says why");
+    assert!(!answer.body.contains("secret-name") && !answer.body.contains("tls.yaml"), "{answer:?}");
+
+    // Since when stays as it is for as long as there is any mistake.
+    let since = told["problem_since"].clone();
+    assert!(since.as_str().unwrap() >= told["since"].as_str().unwrap(), "{told}");
+    write(&ca, "");
+    ca.signal("HUP");
+    wait_until("health tells the other mistake", || problem(&ca).contains("is empty"));
+    assert_eq!(ask(&ca, &[], "/healthz").json()["declaration"]["problem_since"], since);
 }
 
 #[test]

@@ -64,8 +64,15 @@ impl Master {
     }
 }
 
+/// A CA at which one address may try as often as these tests do.
+fn started_ca() -> Ca {
+    let mut ca = Ca::made_with("limits: {enroll_burst: 1000}\n");
+    ca.serve();
+    ca
+}
+
 fn started() -> (Ca, Master) {
-    let (ca, master) = (Ca::start(), Master::new());
+    let (ca, master) = (started_ca(), Master::new());
     let out = master.import(&ca);
     assert_eq!(said(&out), "2 keys imported, 0 accepted no longer, 0 as before\n");
     (ca, master)
@@ -219,7 +226,7 @@ fn a_signature_is_for_one_ca_one_host_one_key_and_one_moment() {
     for nothing in [&[][..], &[0; 256], &signature[1..]] {
         assert_eq!(request.send(&ca, HOST, csr, nothing).refusal(), unsigned());
     }
-    let foreign = Ca::start();
+    let foreign = started_ca();
     for text in [challenge(&foreign), "AAAA".to_owned(), String::new(), request.challenge[2..].to_owned()] {
         let request =
             Request { challenge: text, host: HOST.to_owned(), csr: csr.clone(), ..Request::new(&ca, &master, HOST) };

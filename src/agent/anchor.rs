@@ -45,6 +45,28 @@ pub fn compare(trusted: &[CertificateDer<'_>], served: &[CertificateDer<'_>]) ->
     )))
 }
 
+/// Refuses a trust bundle that is not the one root that a token names. A token vouches for that root
+/// alone: whatever else a daemon serves beside it is only the daemon's word (rule R10).
+///
+/// # Errors
+/// [`AgentError::Trust`] tells what was served.
+pub fn compare_at_first_trust(root: &CertificateDer<'_>, served: &[CertificateDer<'_>]) -> Result<(), AgentError> {
+    let root = Digest::of(root);
+    let others: BTreeSet<_> = served.iter().map(|der| Digest::of(der)).filter(|digest| *digest != root).collect();
+    if others.is_empty() && !served.is_empty() {
+        return Ok(());
+    }
+    Err(AgentError::Trust(format!(
+        "the CA serves another trust bundle than the root that the token names, and it is refused; nothing was asked \
+         for, and the token was not used; the token names the root with SHA-256 {root}, served {} besides; one root is \
+         all that a token can vouch for; ask the operators whether somebody changed what their CA serves",
+        match others.iter().map(ToString::to_string).collect::<Vec<_>>() {
+            others if others.is_empty() => "is nothing".to_owned(),
+            others => format!("are the roots {}", others.join(", ")),
+        }
+    )))
+}
+
 /// Writes the trust bundle if it is not there; what is there is left alone when it is whole.
 /// Tells whether it was written.
 ///

@@ -47,12 +47,13 @@ pub async fn request(
     loop {
         match ask(agent, trust, host, &key).await {
             Ok(Asked::Approved(answer, contact)) => {
-                let enrolled = complete(agent, trust, *contact, &answer, key, Some(host)).await?;
+                let enrolled = complete(agent, *contact, &answer, key, Some(host)).await?;
                 return Ok(Requested::Enrolled(Box::new(enrolled)));
             }
             Ok(Asked::Waiting(waiting)) if left.is_zero() => return Ok(Requested::Waiting(waiting)),
-            // While somebody looks for the paper with the fingerprint the CA may well be restarted.
-            Err(AgentError::Client(ClientError::Unreachable { .. })) if !left.is_zero() && round > 0 => {}
+            // While somebody looks for the paper with the fingerprint the CA may well be restarted, or hear from too many.
+            Err(AgentError::Client(error @ (ClientError::Unreachable { .. } | ClientError::Refused(_))))
+                if error.is_outage() && !left.is_zero() && round > 0 => {}
             Err(error) => return Err(error),
             Ok(Asked::Waiting(_)) => {}
         }

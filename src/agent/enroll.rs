@@ -3,6 +3,7 @@
 //! from, anybody else.
 
 use hyper::Method;
+use rustls::pki_types::CertificateDer;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::identity::{self, Enrolment};
@@ -14,7 +15,6 @@ use crate::client::{Answer, Client};
 use crate::digest::Digest;
 use crate::grant::CertificateKind;
 use crate::name::HostName;
-use crate::tls::PinnedRoot;
 use crate::token::{EnrollmentToken, ServerAddress};
 use crate::wire::{EnrollRequest, PEM_CHAIN};
 use crate::{tls, wire};
@@ -39,27 +39,34 @@ pub struct FirstTrust {
     pub root: Digest,
 }
 
-/// A first connection, verified against the root that was named.
+/// A first connection: to a daemon that has proven to have the root that was named, and that serves no other.
 pub(super) struct Contact {
     pub(super) client: Client,
     server: ServerAddress,
-    pinned: PinnedRoot,
+    root: CertificateDer<'static>,
 }
 
-/// Connects to the first daemon that answers and proves to have the root.
+/// Connects to the first daemon that answers, and asks it for nothing but its trust bundle: one that is not to be
+/// taken at its word gets no request.
 pub(super) async fn first_contact(agent: &Agent<'_>, trust: &FirstTrust) -> Result<Contact, AgentError> {
-    let (config, pinned) = tls::pinned_client_config(trust.root, agent.clock.clone())?;
     let mut last = None;
     for server in &trust.servers {
-        match Client::connect_tls(server, config.clone()).await {
-            Ok(client) => return Ok(Contact { client, server: server.clone(), pinned }),
+        let (config, pinned) = tls::pinned_client_config(trust.root, agent.clock.clone())?;
+        match Client::connect_tls(server, config).await {
+            Ok(mut client) => {
+                let root = pinned.get().cloned();
+                let root = root.ok_or_else(|| AgentError::Trust(format!("{server} showed no root")))?;
+                anchor::compare_at_first_trust(&root, &anchor::fetch(&mut client).await?)?;
+                return Ok(Contact { client, server: server.clone(), root });
+            }
             Err(error) => last = Some(error),
         }
     }
     Err(last.map_or_else(|| AgentError::NotEnrolled(agent.settings.state.clone()), AgentError::from))
 }
 
-/// Enrols this host. An identity that it has stays until the new one is whole. What it had seen of
+/// Enrols this host. It trusts the root that the token names and nothing else. An identity that it has
+/// stays until the new one is whole. What it had seen of
 /// the ledger is forgotten: a person with a token vouches for the CA.
 ///
 /// # Errors
@@ -77,38 +84,31 @@ pub async fn enroll(agent: &Agent<'_>, token: &EnrollmentToken) -> Result<Enroll
     ask.secret.zeroize();
     let sent = contact.client.send(Method::POST, "/v1/enroll", "application/json", PEM_CHAIN, body.to_vec()).await;
     let answer = sent?.ok()?;
-    complete(agent, &trust, contact, &answer, key, None).await
+    complete(agent, contact, &answer, key, None).await
 }
 
 /// What every way in ends with: the identity is checked, and stored with the roots and the ledger's
 /// key. `wanted` is the host that was asked for, where the way in does not say.
 pub(super) async fn complete(
     agent: &Agent<'_>,
-    trust: &FirstTrust,
     contact: Contact,
     answer: &Answer,
     key: PrivateKey,
     wanted: Option<&HostName>,
 ) -> Result<Enrolled, AgentError> {
     let state = &agent.settings.state;
-    let Contact { mut client, server, pinned } = contact;
+    let Contact { server, root, .. } = contact;
     let bad = |cause| AgentError::BadAnswer { what: "this host's identity".to_owned(), cause };
     let (identity, host) = identity::accept(&answer.body, key, agent.now()).map_err(bad)?;
     if let Some(expected) = wanted.filter(|wanted| **wanted != host) {
         return Err(bad(BundleError::Names { found: host.to_string(), expected: expected.to_string() }));
     }
 
-    let anchors = anchor::fetch(&mut client).await?;
-    let root = pinned.get().map(|root| Digest::of(root));
-    if root != Some(trust.root) || !anchors.iter().any(|anchor| Digest::of(anchor) == trust.root) {
-        return Err(AgentError::Trust(format!(
-            "the trust bundle of {server} does not hold the root that the token names (or ca_fingerprint)"
-        )));
-    }
     let asked = Asked { kind: CertificateKind::Identity, name: host.as_str(), host: &host, ca_made_key: false };
-    let ledger = Seen::first(answer, identity.leaf(), &asked, agent.now())
+    let witness = agent.settings.witness.as_ref();
+    let ledger = Seen::first(answer, identity.leaf(), &asked, witness, agent.now())
         .map_err(|cause| AgentError::Ledger { what: host.to_string(), cause })?;
-    let enrolment = Enrolment { server, anchors, identity, host, ledger };
+    let enrolment = Enrolment { server, anchors: vec![root], identity, host, ledger };
     let before = Enrolment::load(state).and_then(|before| Memory::load(agent, &before));
     enrolment.save(state)?;
     ledger::begin(state, &enrolment.ledger)?;

@@ -45,6 +45,7 @@ pub(super) enum Fault {
     Broken,
     Denied,
     OtherTrustBundle,
+    AnotherAnchor,
     NoProof,
     ProofCutOff,
     ProofOfAnother,
@@ -84,8 +85,12 @@ impl FakeLedger {
         self.leaves.len() as u64
     }
 
+    pub(super) fn root(&self) -> Digest {
+        tree::root(&mut &*self, self.size()).unwrap()
+    }
+
     pub(super) fn checkpoint(&self) -> String {
-        let root = tree::root(&mut &*self, self.size()).unwrap();
+        let root = self.root();
         Checkpoint { origin: "psf.io/PSF_CA".to_owned(), size: self.size(), root }.sign(&self.signer)
     }
 
@@ -117,6 +122,8 @@ pub(super) struct Daemon {
     pub(super) names: Mutex<Vec<&'static str>>,
     fault: Mutex<Fault>,
     pub(super) ledger: Mutex<FakeLedger>,
+    /// What `/v1/ledger/recovery` answers.
+    pub(super) statement: Mutex<Option<String>>,
     clock: Arc<Movable>,
     pub(super) seen: Mutex<Vec<String>>,
 }
@@ -208,6 +215,9 @@ impl Daemon {
         };
         Ok(match (path.as_str(), fault) {
             ("/PSF_CA.pem", Fault::OtherTrustBundle) => reply(200, certificates_to_pem([&self.other.root_der()])),
+            ("/PSF_CA.pem", Fault::AnotherAnchor) => {
+                reply(200, certificates_to_pem([&self.ca.root_der(), &self.other.root_der()]))
+            }
             ("/PSF_CA.pem", _) => reply(200, certificates_to_pem([&self.ca.root_der()])),
             ("/v1/certs", _) => reply(200, serde_json::to_string(&self.entitlements()).unwrap()),
             ("/v1/enroll", _) => {
@@ -218,6 +228,10 @@ impl Daemon {
             ("/v1/ledger/consistency", Fault::LedgerBusy) => problem(503, "the store is gone"),
             ("/v1/ledger/consistency", _) => reply(200, self.consistency(&query)),
             ("/v1/ledger/checkpoint", _) => reply(200, self.ledger.lock().unwrap().checkpoint()),
+            ("/v1/ledger/recovery", _) => match &*self.statement.lock().unwrap() {
+                Some(statement) => reply(200, statement.clone()),
+                None => problem(404, "nothing was ever given up"),
+            },
             (_, Fault::Broken) => problem(503, "the store is gone"),
             (_, Fault::Denied) => problem(403, "pg0.iad1.psf.io may not have it"),
             (path, _) => self.certificate(path, std::str::from_utf8(&body).unwrap()),
@@ -256,6 +270,7 @@ pub(super) async fn world() -> World {
         names: Mutex::new(vec![NAME]),
         fault: Mutex::new(Fault::None),
         ledger: Mutex::new(FakeLedger::new()),
+        statement: Mutex::default(),
         clock: Arc::new(Movable(Mutex::new(now()))),
         seen: Mutex::default(),
     });

@@ -100,7 +100,7 @@ impl Enrolment {
     #[must_use]
     pub fn validity(&self) -> Validity {
         let leaf = self.identity.leaf();
-        Validity { not_before: leaf.not_before, not_after: leaf.not_after }
+        Validity::new(leaf.not_before, leaf.not_after, &leaf.serial)
     }
 }
 
@@ -212,7 +212,8 @@ mod tests {
         assert_eq!(host.as_str(), "pg0.iad1.psf.io");
         let server = ServerAddress::parse("ca.psf.io:8443").unwrap();
         let signer = crate::agent::fixture::FakeLedger::new();
-        let ledger = Seen { key: signer.verifier().clone(), checkpoint: signer.checkpoint(), at: now() };
+        let ledger =
+            Seen { key: signer.verifier().clone(), checkpoint: signer.checkpoint(), at: now(), recovered: None };
         let enrolment = Enrolment { server, anchors: vec![ca.root_der()], identity, host, ledger };
         enrolment.save(directory.path()).unwrap();
         let read = Enrolment::load(directory.path()).unwrap();

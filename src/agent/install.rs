@@ -1,14 +1,16 @@
 //! Puts a file in place so that a reader sees the old one or the new one and never a part of
 //! either (rule R4), whatever happens in between (rule R9).
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
+use super::directory::{self, Directory};
 use crate::accounts::{self, AccountError};
 use crate::digest::hex;
-use crate::durable;
 use crate::random::{NoRandomness, Random};
 
 /// Marks our temporary files, so that leftovers can be told from everything else.
@@ -86,23 +88,31 @@ impl Ownership {
 /// # Errors
 /// [`InstallError`].
 pub fn install(path: &Path, content: &[u8], owner: &Ownership, random: &dyn Random) -> Result<(), InstallError> {
-    check_place(path)?;
-    let (directory, name) = split(path)?;
-    clear_leftovers(directory, |of| of == name);
+    let directory = check_place(path, owner)?;
+    let name = file_name(path)?;
+    clear_leftovers(directory.path(), |of| of == name);
 
-    let mut suffix = [0; 8];
-    random.fill(&mut suffix)?;
-    let temporary = directory.join(format!(".{name}{MARK}{}", hex(&suffix)));
-    let written = write(path, &temporary, content, owner).and_then(|()| {
+    let temporary = temporary_name(name, random)?;
+    let written = write(path, &directory, &temporary, content, owner).and_then(|()| {
         // The only step that a reader can see.
-        fs::rename(&temporary, path).map_err(|cause| io(path, "rename", cause))
+        directory.rename(&temporary, name).map_err(|cause| io(path, "rename", cause))
     });
     if written.is_err() {
         // Best effort: what stays is cleared by the next call.
-        let _ = fs::remove_file(&temporary);
+        let _ = directory.remove(&temporary);
         return written;
     }
-    durable::sync_directory_of(path).map_err(|cause| io(path, "fsync of the directory", cause))
+    directory.sync().map_err(|cause| io(path, "fsync of the directory", cause))
+}
+
+/// A free name that tells whose it is beside `name`, should a crash leave it there.
+///
+/// # Errors
+/// [`InstallError::Random`].
+pub fn temporary_name(name: &str, random: &dyn Random) -> Result<String, InstallError> {
+    let mut suffix = [0; 8];
+    random.fill(&mut suffix)?;
+    Ok(format!(".{name}{MARK}{}", hex(&suffix)))
 }
 
 /// Makes a directory with these permission bits, if there is none.
@@ -130,65 +140,81 @@ fn io(path: &Path, step: &'static str, cause: std::io::Error) -> InstallError {
     InstallError::Io { path: path.to_owned(), step, cause }
 }
 
-fn split(path: &Path) -> Result<(&Path, String), InstallError> {
-    let unsafe_path =
-        || InstallError::Unsafe { path: path.to_owned(), cause: "it does not name a file in a directory".to_owned() };
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(unsafe_path)?;
-    let directory = path.parent().ok_or_else(unsafe_path)?;
-    let here = directory.as_os_str().is_empty();
-    Ok((if here { Path::new(".") } else { directory }, name.to_owned()))
+/// The last part of `path`.
+///
+/// # Errors
+/// [`InstallError::Unsafe`] when it names no file.
+pub fn file_name(path: &Path) -> Result<&str, InstallError> {
+    path.file_name().and_then(|name| name.to_str()).ok_or_else(|| InstallError::Unsafe {
+        path: path.to_owned(),
+        cause: "it does not name a file in a directory".to_owned(),
+    })
 }
 
-/// A private key goes only where nobody else can redirect it.
+/// A private key goes only where nobody else can redirect it; the directory that it goes to, held open.
 ///
 /// # Errors
 /// [`InstallError`] says what is wrong with the place.
-pub fn check_place(path: &Path) -> Result<(), InstallError> {
-    let (directory, _) = split(path)?;
-    let refuse = |cause: String| Err(InstallError::Unsafe { path: path.to_owned(), cause });
-    let found = fs::symlink_metadata(directory).map_err(|cause| io(path, "look at the directory", cause))?;
-    if found.is_symlink() {
-        return refuse(format!("{} is a symbolic link; name the directory itself", directory.display()));
-    }
-    if found.mode() & 0o002 != 0 {
-        return refuse(format!("everybody may write to {}; chmod o-w it", directory.display()));
-    }
-    match fs::symlink_metadata(path) {
-        Ok(there) if !there.is_file() => {
-            refuse("something that is no regular file is there; move it away first".to_owned())
+pub fn check_place(path: &Path, owner: &Ownership) -> Result<Directory, InstallError> {
+    free_for(FileType::RegularFile, path, owner, "something that is no regular file is there; move it away first")
+}
+
+/// The same for a place that gets a symbolic link to a directory of ours.
+///
+/// # Errors
+/// [`InstallError`] says what is wrong with the place.
+pub fn check_link_place(path: &Path, owner: &Ownership) -> Result<Directory, InstallError> {
+    free_for(FileType::Symlink, path, owner, "something that is no link of psfca's is there; move it away first")
+}
+
+fn free_for(kind: FileType, path: &Path, owner: &Ownership, otherwise: &str) -> Result<Directory, InstallError> {
+    let name = file_name(path)?;
+    let directory = Directory::of(path, owner)?;
+    match directory.kind(name).map_err(|cause| io(path, "look at what is there", cause))? {
+        Some(there) if there != kind => {
+            Err(InstallError::Unsafe { path: path.to_owned(), cause: otherwise.to_owned() })
         }
-        _ => Ok(()),
+        _ => Ok(directory),
     }
 }
 
-fn write(path: &Path, temporary: &Path, content: &[u8], owner: &Ownership) -> Result<(), InstallError> {
-    let create = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary);
-    let mut file = create.map_err(|cause| io(path, "make a temporary file", cause))?;
+fn write(
+    path: &Path,
+    directory: &Directory,
+    temporary: &str,
+    content: &[u8],
+    owner: &Ownership,
+) -> Result<(), InstallError> {
+    let mut file = directory.create(temporary).map_err(|cause| io(path, "make a temporary file", cause))?;
     file.write_all(content).map_err(|cause| io(path, "write", cause))?;
-    if owner.user.is_some() || owner.group.is_some() {
-        fchown(&file, owner.user, owner.group).map_err(|cause| io(path, "set the owner", cause))?;
-    }
-    // Last, because a change of owner may clear bits.
-    file.set_permissions(Permissions::from_mode(owner.mode)).map_err(|cause| io(path, "set the mode", cause))?;
+    directory::give(&file, owner, owner.mode).map_err(|(step, cause)| io(path, step, cause))?;
     file.sync_all().map_err(|cause| io(path, "fsync", cause))
 }
 
-/// Removes what crashes left beside the files whose names are `ours`: a key may be in it. Callers
-/// hold the state lock, so nobody else is writing one of these now.
+/// Removes the files that crashes left beside the files whose names are `ours`: a key may be in them.
+/// Callers hold the state lock, so nobody else is writing one of these now.
 pub fn clear_leftovers(directory: &Path, ours: impl Fn(&str) -> bool) {
-    let left = |entry: &fs::DirEntry| {
+    for path in marked(directory, ours) {
+        // If it stays, the next call tries again; it is in nobody's way.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// What [`temporary_name`] named beside the files whose names are `ours`.
+pub fn marked(directory: &Path, ours: impl Fn(&str) -> bool) -> impl Iterator<Item = PathBuf> {
+    let is_marked = move |entry: &fs::DirEntry| {
         let name = entry.file_name();
         let of = name.to_str().and_then(|name| name.strip_prefix('.')?.split_once(MARK));
         of.is_some_and(|(of, suffix)| ours(of) && !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_hexdigit()))
     };
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten().filter(left) {
-        // If it stays, the next call tries again; it is in nobody's way.
-        let _ = fs::remove_file(entry.path());
-    }
+    fs::read_dir(directory).into_iter().flatten().flatten().filter(is_marked).map(|entry| entry.path())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+
     use super::*;
     use crate::random::SystemRandom;
 
@@ -215,6 +241,18 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert_eq!(names(directory.path()), [".other.psf.io.pem.psfca-0badc0de", "postgresql.psf.io.pem"]);
+    }
+
+    #[test]
+    fn the_longest_name_that_can_be_declared_can_be_installed() {
+        let (directory, _) = place();
+        let name = |length: usize| format!("{}.io", ["a".repeat(60).as_str(); 4].join(".").split_at(length - 3).0);
+        let install = |length: usize| {
+            let path = directory.path().join(format!("{}.pem", name(length)));
+            install(&path, b"new", &Ownership::mode(0o600), &SystemRandom)
+        };
+        install(crate::declaration::LONGEST_NAME).unwrap();
+        assert!(install(crate::declaration::LONGEST_NAME + 1).is_err(), "the limit is stricter than it has to be");
     }
 
     #[test]
@@ -274,5 +312,74 @@ mod tests {
             text.starts_with("there is no group \"no-such-group\"") && text.ends_with("set `group` in host.yaml"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn root_writes_into_no_directory_that_a_stranger_can_turn_round() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        const OWNER: u32 = 65_533;
+        const STRANGER: u32 = 65_534;
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
+        let owner = Ownership { user: Some(OWNER), group: Some(OWNER), mode: 0o600 };
+        let make = |path: &str, uid: u32, mode: u32| {
+            let path = root.path().join(path);
+            fs::create_dir_all(&path).unwrap();
+            chown(&path, Some(uid), Some(uid)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        };
+        let install = |path: &str| install(&root.path().join(path), b"key", &owner, &SystemRandom);
+        for (path, uid, mode) in [("roots", 0, 0o710), ("owners", OWNER, 0o700), ("owners/own", OWNER, 0o755)] {
+            make(path, uid, mode);
+            install(&format!("{path}/n.pem")).unwrap();
+            let found = fs::metadata(root.path().join(path).join("n.pem")).unwrap();
+            assert_eq!((found.uid(), found.mode() & 0o7777), (OWNER, 0o600), "{path}");
+        }
+        make("strangers", STRANGER, 0o755);
+        make("strangers/roots", 0, 0o755);
+        make("group", 0, 0o775);
+        make("group/roots", 0, 0o755);
+        make("owners/roots", 0, 0o755);
+        symlink(root.path().join("roots"), root.path().join("owners/link")).unwrap();
+        make("roots/below", 0, 0o755);
+        for (path, text) in [
+            ("strangers", "strangers belongs to nobody"),
+            ("strangers/roots", "strangers belongs to nobody"),
+            ("group", "its group may write to"),
+            ("group/roots", "others may write to"),
+            // The owner can put a link in its place between any look and the writing.
+            ("owners/roots", "owners/roots belongs to root"),
+            ("owners/link", "is a symbolic link"),
+            ("owners/link/below", "owners/link/below belongs to root"),
+        ] {
+            let error = install(&format!("{path}/n.pem")).unwrap_err().to_string();
+            assert!(error.contains(text), "{path}: {error}");
+        }
+        assert_eq!(names(&root.path().join("roots")), ["below", "n.pem"]);
+        assert_eq!(names(&root.path().join("roots/below")), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_done_in_a_directory_is_done_there_whatever_takes_its_name() {
+        let root = tempfile::tempdir().unwrap();
+        let [place, elsewhere, moved] = ["place", "elsewhere", "moved"].map(|name| root.path().join(name));
+        fs::create_dir(&place).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        let directory = check_place(&place.join("n.pem"), &Ownership::mode(0o600)).unwrap();
+        fs::rename(&place, &moved).unwrap();
+        symlink(&elsewhere, &place).unwrap();
+        directory.create("t").unwrap();
+        directory.rename("t", "n.pem").unwrap();
+        directory.make_directory("d").unwrap();
+        assert_eq!((names(&moved), names(&elsewhere)), (vec!["d".to_owned(), "n.pem".to_owned()], Vec::new()));
+        // A directory that is given away is the one that was made.
+        let made = directory.make_directory("e").unwrap();
+        fs::rename(moved.join("e"), moved.join("f")).unwrap();
+        symlink(&elsewhere, moved.join("e")).unwrap();
+        made.give(&Ownership::mode(0o711), 0o711).unwrap();
+        assert_eq!(fs::metadata(moved.join("f")).unwrap().mode() & 0o777, 0o711);
+        assert_ne!(fs::metadata(&elsewhere).unwrap().mode() & 0o777, 0o711);
     }
 }

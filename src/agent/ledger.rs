@@ -2,7 +2,11 @@
 //! is in the ledger, and the ledger continues the one that was seen before.
 //!
 //! The key that signs the ledger, and a first checkpoint, lie in the enrolment, so they always belong
-//! to its identity. The newest checkpoint lies beside it, and counts only under the same key.
+//! to its identity. The newest checkpoint lies beside it, and counts only under the same key. What was
+//! seen is taken back by an enrolment, or by a root's word (`recovery`), and by nothing else.
+
+mod error;
+mod recovery;
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Method;
 use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
+
+pub use error::LedgerError;
+use rustls::pki_types::CertificateDer;
 
 use super::identity::Enrolment;
 use super::settings::LedgerPolicy;
@@ -22,83 +29,15 @@ use crate::digest::Digest;
 use crate::durable;
 use crate::grant::CertificateKind;
 use crate::ledger::checkpoint::{Checkpoint, InclusionProof, ProofError};
-use crate::ledger::note::{NoteError, NoteVerifier};
+use crate::ledger::cosignature::WitnessKey;
+use crate::ledger::note::NoteVerifier;
 use crate::ledger::tree::verify_consistency;
-use crate::ledger::{CertificateRecord, Entry, EntryError, Event};
+use crate::ledger::{CertificateRecord, Entry, Event};
 use crate::name::HostName;
-use crate::report::{LedgerStatus, LedgerTrouble};
+use crate::report::{LedgerRecovery, LedgerStatus, LedgerTrouble};
 use crate::wire::{Consistency, LEDGER_KEY_HEADER, PROOF_HEADER};
 
 const FILE: &str = "ledger.json";
-
-/// Why an answer is not used, as far as the ledger says.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LedgerError {
-    /// No proof, or an unreadable one.
-    #[error(
-        "the answer has no readable header {0}, so nothing shows that the CA recorded this; either psfca is older there than here, or something between changes answers"
-    )]
-    NoHeader(&'static str),
-    /// The proof, or the checkpoint in it, does not show what it should.
-    #[error("the CA does not prove that it recorded this: {0}")]
-    Proof(ProofError),
-    /// Signed by another key.
-    #[error(
-        "the ledger's checkpoint is not signed by {0}, the key that this host enrolled with; this is another CA, or its ledger's key was replaced; if that is meant, enrol again with a token made with --replace"
-    )]
-    OtherKey(NoteVerifier),
-    /// The proof is about bytes that are no entry.
-    #[error("what the CA recorded cannot be read: {0}")]
-    Entry(#[from] EntryError),
-    /// The proof is about another certificate.
-    #[error("what the CA recorded is not what it sent: the entry has another {0}")]
-    OtherEntry(&'static str),
-    /// The ledger is shorter than it was.
-    #[error(
-        "the CA's ledger has {now} entries and this host has seen {seen} (checkpoint of {at}): it went back, perhaps to an old backup, or this is not the same CA"
-    )]
-    WentBack {
-        /// Its size now.
-        now: u64,
-        /// The size that was seen.
-        seen: u64,
-        /// When.
-        at: Timestamp,
-    },
-    /// The ledger does not begin with what it was.
-    #[error(
-        "the CA's ledger of {now} entries does not continue the {seen} that this host has seen (checkpoint of {at}): {cause}; it was changed, or went back and grew again, or this is not the same CA"
-    )]
-    Forked {
-        /// Its size now.
-        now: u64,
-        /// The size that was seen.
-        seen: u64,
-        /// When.
-        at: Timestamp,
-        /// How that shows.
-        cause: String,
-    },
-    /// The CA did not say whether its ledger continues.
-    #[error(transparent)]
-    Unanswered(#[from] ClientError),
-}
-
-impl LedgerError {
-    /// Whether it is about the ledger's past. That alone may be only reported
-    /// ([`LedgerPolicy::Alarm`]); a certificate that is not in the ledger is never used.
-    const fn is_of_the_past(&self) -> bool {
-        matches!(self, Self::WentBack { .. } | Self::Forked { .. })
-    }
-
-    fn of_proof(error: ProofError, key: &NoteVerifier) -> Self {
-        match error {
-            ProofError::Note(NoteError::Unsigned(_) | NoteError::WrongSignature(_)) => Self::OtherKey(key.clone()),
-            error => Self::Proof(error),
-        }
-    }
-}
 
 /// What an answer is about, besides the certificate itself.
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +62,9 @@ pub struct Seen {
     pub checkpoint: String,
     /// When it was seen.
     pub at: Timestamp,
+    /// The newest recovery that was obeyed; an older one is not obeyed any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<LedgerRecovery>,
 }
 
 impl Seen {
@@ -130,11 +72,17 @@ impl Seen {
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn first(answer: &Answer, leaf: &Leaf, asked: &Asked<'_>, at: Timestamp) -> Result<Self, LedgerError> {
+    pub fn first(
+        answer: &Answer,
+        leaf: &Leaf,
+        asked: &Asked<'_>,
+        witness: Option<&WitnessKey>,
+        at: Timestamp,
+    ) -> Result<Self, LedgerError> {
         let key = answer.header(LEDGER_KEY_HEADER).and_then(|text| NoteVerifier::parse(text).ok());
         let key = key.ok_or(LedgerError::NoHeader(LEDGER_KEY_HEADER))?;
-        let proof = recorded(answer, leaf, asked, &key)?;
-        Ok(Self { key, checkpoint: proof.checkpoint, at })
+        let proof = recorded(answer, leaf, asked, &key)?.witnessed(witness)?;
+        Ok(Self { key, checkpoint: proof.checkpoint, at, recovered: None })
     }
 
     /// Reads the checkpoint.
@@ -157,12 +105,16 @@ struct Stored {
 /// What this host remembers of the ledger.
 #[derive(Debug)]
 pub struct Memory {
-    path: PathBuf,
+    state: PathBuf,
     policy: LedgerPolicy,
+    anchors: Vec<CertificateDer<'static>>,
+    witness: Option<WitnessKey>,
     seen: Seen,
     head: Checkpoint,
     /// What was wrong with the last answer.
     trouble: Option<String>,
+    /// The recovery that was obeyed in this run.
+    news: Option<LedgerRecovery>,
 }
 
 impl Memory {
@@ -187,7 +139,9 @@ impl Memory {
             .filter(|stored: &Stored| stored.seen.key == enrolment.ledger.key)
             .unwrap_or_else(|| Stored { seen: enrolment.ledger.clone(), trouble: None });
         let head = seen.head().map_err(|error| damaged(error.to_string()))?;
-        Ok(Self { path, policy: agent.settings.ledger_policy, seen, head, trouble })
+        let (state, policy) = (agent.settings.state.clone(), agent.settings.ledger_policy);
+        let witness = agent.settings.witness.clone();
+        Ok(Self { state, policy, anchors: enrolment.anchors.clone(), witness, seen, head, trouble, news: None })
     }
 
     /// What was seen last.
@@ -203,6 +157,8 @@ impl Memory {
             origin: self.head.origin.clone(),
             size: self.head.size,
             seen: self.seen.at,
+            checkpoint: self.seen.checkpoint.clone(),
+            recovered: self.seen.recovered.clone(),
             problem: self.trouble.clone(),
         }
     }
@@ -212,6 +168,12 @@ impl Memory {
     pub fn trouble(&self) -> Option<LedgerTrouble> {
         let refused = self.policy == LedgerPolicy::Refuse;
         self.trouble.as_ref().map(|problem| LedgerTrouble { problem: problem.clone(), refused })
+    }
+
+    /// The recovery that was obeyed in this run, to be said once and loudly.
+    #[must_use]
+    pub const fn news(&self) -> Option<&LedgerRecovery> {
+        self.news.as_ref()
     }
 
     /// Where the last answer was in trouble, asks for the ledger's head alone and judges that: a
@@ -225,9 +187,12 @@ impl Memory {
         }
         let answer = client.send(Method::GET, "/v1/ledger/checkpoint", "", "", Bytes::new()).await?.ok()?;
         let note = String::from_utf8_lossy(&answer.body).into_owned();
-        let head = Checkpoint::open(&note, &self.seen.key);
-        let head = head.map_err(|error| LedgerError::of_proof(error, &self.seen.key));
-        self.judge(client, what, head.map(|head| (head, note)), now).await
+        let witness = self.witness.clone();
+        let open = |key: &NoteVerifier| match Checkpoint::open(&note, key) {
+            Ok(head) => Proven { head, checkpoint: note.clone() }.witnessed(witness.as_ref()),
+            Err(error) => Err(LedgerError::of_proof(error, key)),
+        };
+        self.judge(client, what, open, now).await
     }
 
     /// Holds an answer to the ledger, before anything of it is used, and remembers its checkpoint.
@@ -242,28 +207,28 @@ impl Memory {
         asked: &Asked<'_>,
         now: Timestamp,
     ) -> Result<(), AgentError> {
-        let proven = recorded(answer, leaf, asked, &self.seen.key).map(|proof| (proof.head, proof.checkpoint));
-        self.judge(client, asked.name, proven, now).await
+        let witness = self.witness.clone();
+        self.judge(client, asked.name, |key| recorded(answer, leaf, asked, key)?.witnessed(witness.as_ref()), now).await
     }
 
-    /// The one place where the policy counts.
+    /// The one place where the policy counts. `open` reads an answer by the ledger's key.
     async fn judge(
         &mut self,
         client: &mut Client,
         what: &str,
-        proven: Result<(Checkpoint, String), LedgerError>,
+        open: impl Fn(&NoteVerifier) -> Result<Proven, LedgerError>,
         now: Timestamp,
     ) -> Result<(), AgentError> {
-        let continued = match proven {
-            Ok((head, note)) => self.continues(client, &head).await.map(|()| (head, note)),
-            Err(error) => Err(error),
+        let past = self.past();
+        let judged = match past.hold(client, open(past.key)).await {
+            Err(trouble) if trouble.may_be_recovered() => self.after_recovery(client, open, trouble, now).await,
+            held => held.map(|proven| {
+                let Seen { key, recovered, .. } = self.seen.clone();
+                (Seen { key, checkpoint: proven.checkpoint, at: now, recovered }, proven.head)
+            }),
         };
-        match continued {
-            Ok((head, checkpoint)) => {
-                self.seen = Seen { key: self.seen.key.clone(), checkpoint, at: now };
-                (self.head, self.trouble) = (head, None);
-                self.save()
-            }
+        match judged {
+            Ok((seen, head)) => self.remember(seen, head),
             Err(LedgerError::Unanswered(error)) => Err(error.into()),
             // What was seen before stays what the ledger is held to, so this is said until it ends.
             Err(error) if error.is_of_the_past() && self.policy == LedgerPolicy::Alarm => {
@@ -279,15 +244,44 @@ impl Memory {
         }
     }
 
-    /// Whether `head` continues what was seen.
+    const fn past(&self) -> Past<'_> {
+        Past { key: &self.seen.key, size: self.head.size, root: self.head.root, at: self.seen.at }
+    }
+
+    fn save(&self) -> Result<(), AgentError> {
+        let stored = Stored { seen: self.seen.clone(), trouble: self.trouble.clone() };
+        write(&self.state.join(FILE), &stored)
+    }
+}
+
+/// What an answer is held to.
+#[derive(Debug, Clone, Copy)]
+struct Past<'p> {
+    /// The key that signs the ledger's checkpoints.
+    key: &'p NoteVerifier,
+    /// The size of a head.
+    size: u64,
+    /// Its root.
+    root: Digest,
+    /// When it was seen.
+    at: Timestamp,
+}
+
+impl Past<'_> {
+    /// What was proven, if its head continues this one.
+    async fn hold(&self, client: &mut Client, proven: Result<Proven, LedgerError>) -> Result<Proven, LedgerError> {
+        let proven = proven?;
+        self.continues(client, &proven.head).await.map(|()| proven)
+    }
+
     async fn continues(&self, client: &mut Client, head: &Checkpoint) -> Result<(), LedgerError> {
-        let (now, seen, at) = (head.size, self.head.size, self.seen.at);
+        let (now, seen, at) = (head.size, self.size, self.at);
         let forked = |cause: &str| LedgerError::Forked { now, seen, at, cause: cause.to_owned() };
         if now < seen {
             return Err(LedgerError::WentBack { now, seen, at });
         }
         if now == seen {
-            return if head.root == self.head.root { Ok(()) } else { Err(forked("they have another root")) };
+            return if head.root == self.root { Ok(()) } else { Err(forked("they have another root")) };
         }
         let path = format!("/v1/ledger/consistency?old={seen}&new={now}");
         let proof: Consistency = match client.get_json(&path).await {
@@ -298,15 +292,10 @@ impl Memory {
             }
             Err(error) => return Err(error.into()),
         };
-        match verify_consistency(seen, self.head.root, now, head.root, &proof.hashes) {
+        match verify_consistency(seen, self.root, now, head.root, &proof.hashes) {
             true => Ok(()),
             false => Err(forked("its proof is wrong")),
         }
-    }
-
-    fn save(&self) -> Result<(), AgentError> {
-        let stored = Stored { seen: self.seen.clone(), trouble: self.trouble.clone() };
-        write(&self.path, &stored)
     }
 }
 
@@ -320,12 +309,11 @@ pub fn begin(state: &Path, seen: &Seen) -> Result<(), AgentError> {
 
 /// For an enrolment: how the ledger fails to continue what was remembered before it, if it is the
 /// same ledger. The enrolment stands all the same: a person with a token vouches for the CA.
-pub(super) async fn break_with(mut before: Memory, client: &mut Client, seen: &Seen) -> Option<LedgerError> {
+pub(super) async fn break_with(before: Memory, client: &mut Client, seen: &Seen) -> Option<LedgerError> {
     if before.seen.key != seen.key {
         return None;
     }
-    before.policy = LedgerPolicy::Refuse;
-    before.continues(client, &seen.head().ok()?).await.err().filter(LedgerError::is_of_the_past)
+    before.past().continues(client, &seen.head().ok()?).await.err().filter(LedgerError::is_of_the_past)
 }
 
 fn write(path: &Path, stored: &Stored) -> Result<(), AgentError> {
@@ -337,6 +325,16 @@ fn write(path: &Path, stored: &Stored) -> Result<(), AgentError> {
 struct Proven {
     head: Checkpoint,
     checkpoint: String,
+}
+
+impl Proven {
+    /// Refuses a head that the witness, where one is wanted, has not cosigned.
+    fn witnessed(self, witness: Option<&WitnessKey>) -> Result<Self, LedgerError> {
+        match witness.map(|witness| witness.verify(&self.checkpoint).map_err(|error| (witness, error))) {
+            Some(Err((witness, error))) => Err(LedgerError::NotWitnessed(witness.name().to_owned(), error)),
+            _ => Ok(self),
+        }
+    }
 }
 
 /// That the answer's proof shows this very certificate to be in the ledger that `key` signs.

@@ -1,38 +1,46 @@
 //! The host's side: an identity, the bundles of the services, and the trust bundle.
 //!
-//! `enroll` gets the identity, `obtain` gets one certificate and checks it, `install` puts files in
-//! place, `renew` does it for everything that is due, `ledger` holds every answer to the CA's
-//! ledger, `status` tells how things stand.
+//! `enroll` gets the identity, `obtain` gets one certificate and checks it, `placement` says where it
+//! goes, `install` puts files in place and `copies` the copies of them, `renew` does it for everything
+//! that is due, `files` reads and `directory` writes where others may interfere, `ledger` holds every answer to the CA's ledger, `status` tells how things stand.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::accounts;
 use crate::ca::bundle::BundleError;
 use crate::client::{Client, ClientError};
 use crate::clock::{Clock, Timestamp};
 use crate::profile::KeyKind;
 use crate::random::Random;
+use crate::report::LEDGER;
 use crate::tls::{self, TlsError};
 use crate::token::{ServerAddress, TokenError};
 
 pub mod anchor;
 pub mod approval;
+pub mod copies;
+pub mod directory;
 pub mod enroll;
+pub mod files;
 pub mod identity;
 pub mod install;
 pub mod key;
 pub mod ledger;
 pub mod obtain;
+pub mod placement;
 pub mod renew;
 pub mod salt;
 pub mod settings;
 pub mod status;
 
+use files::{Links, Unread};
 use identity::Enrolment;
 use install::{InstallError, Ownership};
 use ledger::LedgerError;
+use placement::Place;
 use settings::{Settings, SettingsError};
 
 /// Why the agent could not do what it was asked for.
@@ -120,14 +128,16 @@ impl AgentError {
         Self::State { path: path.to_owned(), cause: format!("{error}{hint}") }
     }
 
-    /// The exit code for this error alone: 3 denied, 4 CA unreachable, 1 anything local.
+    /// The exit code for this error alone: 3 denied, 4 CA unreachable, 6 its ledger, 1 anything local.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Client(error) if error.is_denial() => 3,
             Self::Client(error) if error.is_outage() => 4,
             // An answer that cannot be used is the CA's fault, and the old bundle stays.
-            Self::BadAnswer { .. } | Self::Ledger { .. } => 4,
+            Self::BadAnswer { .. } => 4,
+            // Not an outage: it does not end by itself, and somebody has to look at it.
+            Self::Ledger { .. } => LEDGER,
             _ => 1,
         }
     }
@@ -160,6 +170,7 @@ impl Agent<'_> {
     pub fn lock(&self) -> Result<File, AgentError> {
         let directory = &self.settings.state;
         install::make_directory(directory, 0o700)?;
+        self.check_state()?;
         let path = directory.join("lock");
         let state = |cause: std::io::Error| AgentError::state(&path, &cause);
         let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -171,11 +182,40 @@ impl Agent<'_> {
         }
     }
 
+    /// Refuses a state directory in which somebody else could put another identity or other anchors. One
+    /// that is absent is nobody's.
+    ///
+    /// # Errors
+    /// [`AgentError::State`] says whose it is, or what to do.
+    pub fn check_state(&self) -> Result<(), AgentError> {
+        let path = &self.settings.state;
+        let refuse = |cause| Err(AgentError::State { path: path.clone(), cause });
+        let found = match std::fs::metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(AgentError::state(path, &error)),
+        };
+        let ourselves = rustix::process::geteuid().as_raw();
+        if found.uid() != ourselves {
+            let [owner, us] = [found.uid(), ourselves].map(accounts::user_name);
+            let hint = if ourselves == 0 { "" } else { "; run this as root (sudo)" };
+            return refuse(format!("it holds this host's identity and belongs to {owner}, not to {us}{hint}"));
+        }
+        if found.mode() & 0o022 != 0 {
+            let path = path.display();
+            return refuse(format!(
+                "it holds this host's identity, and others may write to it; run: chmod go-w {path}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Connects as this host, to the first daemon that answers and is trusted.
     ///
     /// # Errors
     /// The last daemon's [`ClientError`].
     pub async fn connect(&self, enrolment: &Enrolment) -> Result<Client, AgentError> {
+        self.check_state()?;
         let identity = &enrolment.identity;
         let credentials = (identity.chain().certificates().to_vec(), identity.key().to_rustls());
         let config = tls::client_config(&enrolment.anchors, Some(credentials), self.clock.clone())?;
@@ -191,37 +231,31 @@ impl Agent<'_> {
         Err(last.map_or_else(|| AgentError::NotEnrolled(self.settings.state.clone()), AgentError::from))
     }
 
-    /// Whose the bundles are to be. Without the right to give files away that is left alone.
+    /// Whose the file at `place` is to be. Without the right to give files away that is left alone.
     ///
     /// # Errors
     /// [`InstallError::Unknown`] when the settings name nobody.
-    pub fn ownership(&self) -> Result<Ownership, InstallError> {
-        let Settings { owner, group, mode, .. } = self.settings;
+    pub fn ownership(&self, place: &Place) -> Result<Ownership, InstallError> {
+        let Place { owner, group, mode, path: _ } = place;
         if self.privileged { Ownership::resolve(owner, group, *mode) } else { Ok(Ownership::mode(*mode)) }
     }
 
     /// What to tell people about ownership, when it is left alone.
     #[must_use]
     pub fn ownership_note(&self) -> Option<String> {
-        let Settings { owner, group, .. } = self.settings;
+        let Place { owner, group, .. } = &self.settings.placement.default;
         (!self.privileged)
             .then(|| format!("not running as root, so files keep this user as their owner, not {owner}:{group}"))
-    }
-
-    /// Where the bundle of `name` is.
-    #[must_use]
-    pub fn bundle_path(&self, name: &crate::name::DnsName) -> PathBuf {
-        // A DnsName has no slash and no leading dot, so this stays in the directory.
-        self.settings.bundles.join(format!("{name}.pem"))
     }
 }
 
 /// Reads a file that may be absent.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, AgentError> {
-    match std::fs::read(path) {
-        Ok(content) => Ok(Some(content)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(AgentError::state(path, &error)),
+    match files::read(path, Links::Followed) {
+        Ok((_, mut content)) => Ok(Some(std::mem::take(&mut *content))),
+        Err(Unread::Absent) => Ok(None),
+        Err(Unread::Unfit(cause)) => Err(AgentError::State { path: path.to_owned(), cause }),
+        Err(Unread::Failed(error)) => Err(AgentError::state(path, &error)),
     }
 }
 

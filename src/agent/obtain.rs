@@ -6,12 +6,15 @@ use hyper::body::Bytes;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
 
+use super::files::{self, Links};
 use super::identity::Enrolment;
 use super::install::{self, InstallError, Ownership};
 use super::ledger::{Asked, Memory};
+use super::placement::Place;
 use super::{Agent, AgentError, key};
 use crate::ca::bundle::{Bundle, BundleError, Chain, Expected};
 use crate::ca::pem_file::{self, Content};
+use crate::ca::provenance;
 use crate::client::{Answer, Client};
 use crate::clock::Timestamp;
 use crate::grant::CertificateKind;
@@ -140,16 +143,43 @@ pub fn check(
     chain.check(anchors, &Expected { alt_names: &alt_names, exactly: promised.is_some(), usages }, now)
 }
 
+/// What to say of a file that is somebody else's.
+#[must_use]
+pub fn foreign(name: &DnsName) -> String {
+    format!(
+        "what lies there is whole and was not issued by this CA, so it is left alone; if it may go, replace it with: \
+         psfca issue {name} --force"
+    )
+}
+
+/// Refuses to replace a file that is somebody else's, before the CA is asked for anything.
+///
+/// # Errors
+/// [`InstallError::Unsafe`] for such a file.
+pub fn spare_foreign(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Result<(), InstallError> {
+    let path = agent.settings.placement.bundle(name).path;
+    match files::read(&path, Links::Refused) {
+        Ok((_, text)) if provenance::is_foreign(&text, anchors) => {
+            Err(InstallError::Unsafe { path, cause: foreign(name) })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Finds out whose the bundle of `name` will be and that its place will do. The CA is asked only
 /// after that: a timer that runs into the same wall four times an hour must not fill the ledger.
 ///
 /// # Errors
 /// [`InstallError`].
-pub fn prepare(agent: &Agent<'_>, name: &DnsName) -> Result<Ownership, InstallError> {
-    let owner = agent.ownership()?;
-    install::make_directory(&agent.settings.bundles, 0o710)?;
-    install::check_place(&agent.bundle_path(name))?;
-    Ok(owner)
+pub fn prepare(agent: &Agent<'_>, name: &DnsName) -> Result<(Place, Ownership), InstallError> {
+    let placement = &agent.settings.placement;
+    let place = placement.bundle(name);
+    if place.path.parent() == Some(&placement.default.path) {
+        install::make_directory(&placement.default.path, 0o710)?;
+    }
+    let owner = agent.ownership(&place)?;
+    install::check_place(&place.path, &owner)?;
+    Ok((place, owner))
 }
 
 /// Installs a bundle that was checked; the old one stays until the new one is whole.
@@ -157,8 +187,8 @@ pub fn prepare(agent: &Agent<'_>, name: &DnsName) -> Result<Ownership, InstallEr
 /// # Errors
 /// [`InstallError`].
 pub fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> Result<(), InstallError> {
-    let owner = prepare(agent, name)?;
-    install::install(&agent.bundle_path(name), bundle.to_pem().as_bytes(), &owner, agent.random)
+    let (place, owner) = prepare(agent, name)?;
+    install::install(&place.path, bundle.to_pem().as_bytes(), &owner, agent.random)
 }
 
 impl Exchange<'_> {

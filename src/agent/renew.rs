@@ -1,12 +1,14 @@
 //! Renews whatever is due: the identity first, then every bundle, each on its own.
 
+use std::path::Path;
+
 use rustls::pki_types::CertificateDer;
 
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
 use super::obtain::Exchange;
 use super::status::{Found, survey};
-use super::{Agent, AgentError, anchor, enroll, install, obtain};
+use super::{Agent, AgentError, anchor, copies, enroll, install, obtain};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::renewal::{self, Installed, Reason, Verdict};
@@ -43,7 +45,12 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
     let mut ledger = Memory::load(agent, &enrolment)?;
     if !options.dry_run {
         // Also of names that are not due: what a killed run left there is somebody's key.
-        install::clear_leftovers(&agent.settings.bundles, |_| true);
+        let placement = &agent.settings.placement;
+        install::clear_leftovers(&placement.default.path, |_| true);
+        for (_, place) in placement.own_places() {
+            let directory = place.path.parent().unwrap_or(Path::new("."));
+            install::clear_leftovers(directory, |of| place.path.file_name().is_some_and(|name| name == of));
+        }
     }
     let (trust_written, mut trust_problem) = match options.dry_run {
         true => (false, None),
@@ -87,10 +94,12 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
             (Err(_), None) => continue,
         };
         let outcome = renew_one(agent, client, found, options).await;
-        names.push(Line { name, outcome });
+        let copies =
+            if options.dry_run { Ok(Vec::new()) } else { copies::keep_installed(agent, &name, &enrolment.anchors) };
+        names.push(Line::new(name, outcome, copies.map_err(|error| error.to_string())));
     }
-    let ledger_trouble = ledger.trouble();
-    Ok(Report { host: enrolment.host, identity, trust_problem, trust_written, ledger_trouble, names })
+    let (ledger_trouble, ledger_recovered) = (ledger.trouble(), ledger.news().cloned());
+    Ok(Report { host: enrolment.host, identity, trust_problem, trust_written, ledger_trouble, ledger_recovered, names })
 }
 
 async fn same_roots(client: &mut Client, trusted: &[CertificateDer<'_>]) -> Result<(), AgentError> {
@@ -147,12 +156,16 @@ async fn renew_one(
     let Some(entitlement) = &found.entitlement else {
         let not_after = match installed {
             Installed::Fit(validity) | Installed::Unfit { validity, .. } => validity.not_after,
-            Installed::Missing | Installed::Damaged(_) => now,
+            Installed::Missing | Installed::Damaged(_) | Installed::Foreign => now,
         };
         return Outcome::NotEntitled { not_after };
     };
     if found.is_by_hand() {
         return Outcome::ByHand;
+    }
+    if *installed == Installed::Foreign && !options.force {
+        // A person's file, and a person has to say what becomes of it: no alarm about what the CA does.
+        return Outcome::Failed { error: obtain::foreign(name), code: 1, critical: false };
     }
     let reason = match (verdict(installed, now, options.force), installed) {
         (Verdict::Later(due), Installed::Fit(validity) | Installed::Unfit { validity, .. }) => {

@@ -1,11 +1,15 @@
 //! `host.yaml`: every setting has a default, so most hosts need no file at all.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::placement::{self, Place, Placement, RawName};
 use crate::digest::{Digest, Fingerprint};
+use crate::ledger::cosignature::WitnessKey;
+use crate::name::DnsName;
 use crate::token::ServerAddress;
 
 /// Where the settings are when nobody says otherwise.
@@ -42,18 +46,14 @@ pub struct Settings {
     pub ca_fingerprint: Option<Digest>,
     /// The directory of the host's identity.
     pub state: PathBuf,
-    /// The directory of the bundles.
-    pub bundles: PathBuf,
+    /// Where the bundles go, and whose they are.
+    pub placement: Placement,
     /// The trust bundle that applications read.
     pub trust_bundle: PathBuf,
-    /// Owner of the bundles, a name or a number.
-    pub owner: String,
-    /// Group of the bundles, a name or a number.
-    pub group: String,
-    /// Permission bits of the bundles; none for others.
-    pub mode: u32,
     /// What becomes of answers when the CA's ledger does not continue what this host has seen.
     pub ledger_policy: LedgerPolicy,
+    /// The witness without whose cosignature no head of the ledger is accepted.
+    pub witness: Option<WitnessKey>,
 }
 
 /// What a host does when the CA's ledger does not continue what it has seen.
@@ -79,6 +79,8 @@ struct Raw {
     group: String,
     mode: String,
     ledger_policy: LedgerPolicy,
+    names: BTreeMap<DnsName, RawName>,
+    witness: Option<WitnessKey>,
 }
 
 impl Default for Raw {
@@ -93,6 +95,8 @@ impl Default for Raw {
             group: "ssl-cert".into(),
             mode: "0640".into(),
             ledger_policy: LedgerPolicy::default(),
+            names: BTreeMap::new(),
+            witness: None,
         }
     }
 }
@@ -112,28 +116,28 @@ impl Settings {
         }
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+    /// Reads settings as they stand in the file `path`.
+    ///
+    /// # Errors
+    /// [`SettingsError::Wrong`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
         let wrong = |cause: String| SettingsError::Wrong { path: path.to_owned(), cause };
         // A file of comments alone is null to YAML and means the defaults to people.
         let raw: Option<Raw> = serde_yaml::from_str(text).map_err(|error| wrong(error.to_string()))?;
         let raw = raw.unwrap_or_default();
-        let mode = u32::from_str_radix(&raw.mode, 8).ok().filter(|mode| mode & !0o770 == 0 && mode & 0o600 == 0o600);
-        let mode = mode.ok_or_else(|| {
-            wrong(format!("mode {:?} would not do for a private key; write it as \"0640\" or \"0600\"", raw.mode))
-        })?;
         let ca_fingerprint = raw.ca_fingerprint.as_deref().map(Fingerprint::parse).transpose();
         let ca_fingerprint = ca_fingerprint.map_err(|error| wrong(format!("ca_fingerprint: {error}")))?;
         let base = path.parent().unwrap_or(Path::new(""));
+        let mode = placement::parse_mode(&raw.mode).map_err(wrong)?;
+        let default = Place { path: base.join(raw.bundles), owner: raw.owner, group: raw.group, mode };
         Ok(Self {
             server: raw.server,
             ca_fingerprint: ca_fingerprint.map(|Fingerprint(digest)| digest),
             state: base.join(raw.state),
-            bundles: base.join(raw.bundles),
+            placement: placement::read(default, raw.names, base).map_err(wrong)?,
             trust_bundle: base.join(raw.trust_bundle),
-            owner: raw.owner,
-            group: raw.group,
-            mode,
             ledger_policy: raw.ledger_policy,
+            witness: raw.witness,
         })
     }
 }
@@ -145,8 +149,9 @@ mod tests {
     #[test]
     fn an_empty_file_means_the_defaults() {
         let defaults = Settings::parse("", Path::new("/nonexistent/host.yaml")).unwrap();
-        assert_eq!(defaults.bundles, Path::new("/etc/ssl/private"));
-        assert_eq!((defaults.owner.as_str(), defaults.group.as_str(), defaults.mode), ("root", "ssl-cert", 0o640));
+        let Place { path, owner, group, mode } = &defaults.placement.default;
+        assert_eq!(path, Path::new("/etc/ssl/private"));
+        assert_eq!((owner.as_str(), group.as_str(), *mode), ("root", "ssl-cert", 0o640));
         assert_eq!(Settings::parse("# nothing\n", Path::new("/nonexistent/host.yaml")).unwrap(), defaults);
     }
 
@@ -160,8 +165,9 @@ mod tests {
     fn relative_paths_start_at_the_file() {
         let text = "server: ['ca.psf.io:8443']\nbundles: private\nmode: '0600'\nledger_policy: alarm\n";
         let read = Settings::parse(text, Path::new("/tmp/demo/host.yaml")).unwrap();
-        assert_eq!(read.bundles, Path::new("/tmp/demo/private"));
-        assert_eq!((read.mode, read.server.len(), read.ledger_policy), (0o600, 1, LedgerPolicy::Alarm));
+        let place = &read.placement.default;
+        assert_eq!(place.path, Path::new("/tmp/demo/private"));
+        assert_eq!((place.mode, read.server.len(), read.ledger_policy), (0o600, 1, LedgerPolicy::Alarm));
     }
 
     #[test]

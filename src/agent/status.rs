@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustls::pki_types::CertificateDer;
-use zeroize::Zeroizing;
 
+use super::files::{self, Links, Unread};
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
-use super::{Agent, AgentError, anchor, obtain, read_if_there};
+use super::{Agent, AgentError, anchor, copies, obtain};
 use crate::ca::bundle::{Bundle, BundleError};
-use crate::ca::pem_file;
+use crate::ca::{pem_file, provenance};
 use crate::clock::Timestamp;
 use crate::name::DnsName;
 use crate::profile::KeyKind;
@@ -24,11 +24,22 @@ use crate::wire::{Entitlement, Entitlements};
 /// # Errors
 /// [`AgentError::NotEnrolled`], or [`AgentError::State`] when a file cannot be read.
 pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
+    agent.check_state()?;
     let enrolment = Enrolment::load(&agent.settings.state)?;
     let known = identity::known_entitlements(&agent.settings.state);
     let now = agent.now();
     let bundles = survey(agent, &enrolment.anchors, known.as_ref())?;
-    let bundles = bundles.into_iter().map(|found| describe(agent, found, now)).collect();
+    let bundles = bundles.into_iter().map(|found| {
+        let mut status = describe(agent, found, now);
+        if status.problem.is_none()
+            && let Some(path) = copies::stale(agent, &status.name, &enrolment.anchors)?
+        {
+            status.problem =
+                Some(format!("its copy at {} is missing or out of date; psfca renew writes it", path.display()));
+        }
+        Ok(status)
+    });
+    let bundles = bundles.collect::<Result<_, AgentError>>()?;
     let server = match agent.settings.server.is_empty() {
         true => vec![enrolment.server.clone()],
         false => agent.settings.server.clone(),
@@ -41,8 +52,11 @@ pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
 
 fn trust(agent: &Agent<'_>, anchors: &[CertificateDer<'_>]) -> Result<Option<String>, AgentError> {
     let path = agent.settings.trust_bundle.display();
-    let Some(text) = read_if_there(&agent.settings.trust_bundle)? else {
-        return Ok(Some(format!("{path} is missing; psfca renew writes it")));
+    let text = match files::read(&agent.settings.trust_bundle, Links::Followed) {
+        Ok((_, text)) => text,
+        Err(Unread::Absent) => return Ok(Some(format!("{path} is missing; psfca renew writes it"))),
+        Err(Unread::Unfit(cause)) => return Ok(Some(format!("{path} cannot be used: {cause}; move it away"))),
+        Err(Unread::Failed(error)) => return Err(AgentError::state(&agent.settings.trust_bundle, &error)),
     };
     Ok(match pem_file::certificates(&text) {
         Err(error) => Some(format!("{path} is damaged: {error}; psfca renew writes it again")),
@@ -67,10 +81,11 @@ fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
             (Some(CertificateStatus::of(serial, *validity)), problem)
         }
         (Installed::Damaged(why), _) => (None, Some(format!("it is damaged: {why}"))),
+        (Installed::Foreign, _) => (None, Some(obtain::foreign(&found.name))),
         _ if by_hand => (None, None),
         _ => (None, Some("it is missing; psfca renew gets it".to_owned())),
     };
-    let path = agent.bundle_path(&found.name);
+    let path = agent.settings.placement.bundle(&found.name).path;
     BundleStatus { path, entitled: found.entitlement.is_some(), by_hand, certificate, problem, name: found.name }
 }
 
@@ -102,6 +117,7 @@ pub(super) fn survey(
     let by_name: BTreeMap<_, _> = certs.iter().map(|cert| (&cert.name, cert)).collect();
     let mut names: BTreeSet<DnsName> = by_name.keys().map(|name| (*name).clone()).collect();
     names.extend(lying_there(agent)?);
+    names.extend(agent.settings.placement.named().cloned());
     let mut found = Vec::new();
     for name in names {
         let entitlement = by_name.get(&name).copied();
@@ -115,7 +131,7 @@ pub(super) fn survey(
 }
 
 fn lying_there(agent: &Agent<'_>) -> Result<Vec<DnsName>, AgentError> {
-    let directory = &agent.settings.bundles;
+    let directory = &agent.settings.placement.default.path;
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -133,20 +149,24 @@ fn examine(
     name: &DnsName,
     promised: Option<&Entitlement>,
 ) -> Result<(Installed, Option<Serial>), AgentError> {
-    let path = agent.bundle_path(name);
-    let text = match read_if_there(&path) {
-        Ok(None) => return Ok((Installed::Missing, None)),
-        Ok(Some(text)) => Zeroizing::new(text),
-        // Another service's key that we may not read is none of ours.
+    let path = agent.settings.placement.bundle(name).path;
+    let text = match files::read(&path, Links::Refused) {
+        Ok((_, text)) => text,
+        Err(Unread::Absent) => return Ok((Installed::Missing, None)),
+        // Another service's key that we may not read is none of ours, nor is what is no file at all.
         Err(_) if promised.is_none() => return Ok((Installed::Missing, None)),
-        Err(error) => return Err(error),
+        Err(Unread::Unfit(cause)) => return Ok((Installed::Damaged(cause), None)),
+        Err(Unread::Failed(error)) => return Err(AgentError::state(&path, &error)),
     };
+    if provenance::is_foreign(&text, anchors) {
+        return Ok((Installed::Foreign, None));
+    }
     let bundle = match Bundle::parse(&text) {
         Ok(bundle) => bundle,
         Err(error) => return Ok((Installed::Damaged(error.to_string()), None)),
     };
     let leaf = bundle.leaf();
-    let validity = Validity { not_before: leaf.not_before, not_after: leaf.not_after };
+    let validity = Validity::new(leaf.not_before, leaf.not_after, &leaf.serial);
     let kind = promised.map(|promised| promised.key);
     let check = |when| obtain::check(bundle.chain(), anchors, name, promised, when);
     let checked = match check(agent.now()) {

@@ -8,6 +8,7 @@ use super::*;
 use crate::ca::fixture::{DAY, now};
 use crate::digest::Digest;
 use crate::name::DnsName;
+use crate::renewal::Validity;
 use crate::report::{Outcome, Report};
 
 fn outcome(report: &Report) -> &Outcome {
@@ -24,35 +25,43 @@ async fn a_token_for_another_root_gets_no_request_at_all() {
 }
 
 #[tokio::test]
-async fn a_trust_bundle_without_the_pinned_root_is_refused() {
+async fn first_trust_takes_the_pinned_root_and_nothing_beside_it() {
     let world = world().await;
-    world.set(Fault::OtherTrustBundle);
     let token = world.token(Digest::of(&world.daemon.ca.root_der()));
-    let error = enroll::enroll(&world.agent(now()), &token).await.unwrap_err();
-    assert!(error.to_string().contains("does not hold the root that the token names"), "{error}");
-    assert!(Enrolment::load(&world.settings.state).is_err());
+    for fault in [Fault::OtherTrustBundle, Fault::AnotherAnchor] {
+        world.set(fault);
+        let error = enroll::enroll(&world.agent(now()), &token).await.unwrap_err();
+        assert!(error.to_string().contains("another trust bundle than the root that the token names"), "{error}");
+        assert!(Enrolment::load(&world.settings.state).is_err(), "{fault:?}");
+        assert!(!world.settings.trust_bundle.exists(), "{fault:?}");
+    }
+    assert_eq!(*world.daemon.seen.lock().unwrap(), ["/PSF_CA.pem"; 2], "the token was never shown");
+    world.set(Fault::None);
+    let enrolled = enroll::enroll(&world.agent(now()), &token).await.unwrap();
+    assert_eq!(enrolled.enrolment.anchors, [world.daemon.ca.root_der()]);
 }
 
 #[tokio::test]
-async fn enrolment_then_bundles_then_half_life() {
+async fn enrolment_then_bundles_then_renewal_when_it_is_due() {
     let world = World::enrolled().await;
-    let half = now().plus(DAY / 2);
     let first = world.renew(now()).await;
     assert!(matches!(outcome(&first), Outcome::Renewed { .. }), "{first:?}");
     assert_eq!(first.exit_code(), 0);
     let key = world.bundle().key().spki().to_vec();
-    let idle = world.renew(half.minus(std::time::Duration::from_secs(1))).await;
-    assert!(matches!(outcome(&idle), Outcome::NotDue { due, .. } if *due == half), "{idle:?}");
-    let again = world.renew(half).await;
+    let leaf = world.bundle().leaf().clone();
+    let due = Validity::new(leaf.not_before, leaf.not_after, &leaf.serial).due();
+    let idle = world.renew(due.minus(std::time::Duration::from_secs(1))).await;
+    assert!(matches!(outcome(&idle), Outcome::NotDue { due: said, .. } if *said == due), "{idle:?}");
+    let again = world.renew(due).await;
     assert!(matches!(outcome(&again), Outcome::Renewed { .. }), "{again:?}");
     assert_ne!(world.bundle().key().spki(), key, "every certificate has a new key");
 
-    // Past half of the identity's 30 days, it goes first.
+    // When the identity's time has come, within 21 of its 30 days, it goes first.
     let before = Enrolment::load(&world.settings.state).unwrap().identity.to_pem();
-    let later = world.renew(now().plus(DAY * 16)).await;
+    let later = world.renew(now().plus(DAY * 22)).await;
     assert!(matches!(later.identity, Outcome::Renewed { .. }), "{later:?}");
     assert_ne!(Enrolment::load(&world.settings.state).unwrap().identity.to_pem(), before);
-    assert!(status::status(&world.agent(now().plus(DAY * 16))).unwrap().is_good(now().plus(DAY * 16)));
+    assert!(status::status(&world.agent(now().plus(DAY * 22))).unwrap().is_good(now().plus(DAY * 22)));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::ca::certificate::certificate_pem;
 use crate::ca::signer::assemble;
 use crate::digest::Digest;
 use crate::ledger::{CertificateRecord, Event};
-use crate::store::{StoredBody, StoredEntry};
+use crate::store::{StoredBody, StoredEntry, StoredState};
 use crate::wire::{
     AuditCertificate, AuditEntry, AuditEvent, AuditPage, AuditQuery, CertificateState, DeclarationFile,
     DeclarationText, EventKind,
@@ -37,7 +37,11 @@ pub(super) async fn list(
     }
     let whole = query.serial.is_some();
     let (page, next) = api.ca.store.entries(query, api.ca.clock.now()).await?;
-    let entries = page.into_iter().map(|stored| entry(&api, stored, whole)).collect();
+    let mut entries = Vec::with_capacity(page.len());
+    for stored in page {
+        let body = if whole { api.ca.store.body(stored.index).await? } else { None };
+        entries.push(entry(&api, stored, body));
+    }
     Ok(Json(AuditPage { entries, next }))
 }
 
@@ -54,15 +58,18 @@ pub(super) async fn declaration(
     Ok(Json(DeclarationText { sha256, since: stored.since, in_force, files }))
 }
 
-fn entry(api: &Api, stored: StoredEntry, whole: bool) -> AuditEntry {
-    let StoredEntry { index, time, event, leaf_hash, body } = stored;
+fn entry(api: &Api, stored: StoredEntry, body: Option<StoredBody>) -> AuditEntry {
+    let StoredEntry { index, time, event, leaf_hash, state } = stored;
     let event = match event {
-        Event::Certificate(record) => AuditEvent::Certificate(Box::new(certificate(api, record, body, whole))),
+        Event::Certificate(record) => AuditEvent::Certificate(Box::new(certificate(api, record, state, body))),
         Event::Declaration { sha256, names } => AuditEvent::Declaration { sha256, names },
         Event::TokenMade { token, host, expires, replace, operator_uid } => {
             AuditEvent::TokenMade { token, host, expires, replace, operator_uid }
         }
         Event::HostEnrolled(enrollment) => AuditEvent::HostEnrolled(enrollment),
+        Event::BodiesDropped { ended_before } => AuditEvent::BodiesDropped { ended_before },
+        Event::Refused(record) => AuditEvent::Refused(record),
+        Event::Recovered { statement, operator_uid } => AuditEvent::Recovered { statement, operator_uid },
         Event::HostDisabled(change) => AuditEvent::HostDisabled(change),
         Event::HostEnabled(change) => AuditEvent::HostEnabled(change),
         Event::HostRemoved(change) => AuditEvent::HostRemoved(change),
@@ -78,11 +85,16 @@ fn entry(api: &Api, stored: StoredEntry, whole: bool) -> AuditEntry {
     AuditEntry { index, time, leaf_hash, event }
 }
 
-fn certificate(api: &Api, record: CertificateRecord, body: Option<StoredBody>, whole: bool) -> AuditCertificate {
+fn certificate(
+    api: &Api,
+    record: CertificateRecord,
+    state: Option<StoredState>,
+    body: Option<StoredBody>,
+) -> AuditCertificate {
+    let released = state.is_some_and(|state| state.released);
     let signed = body.and_then(|StoredBody { tbs, signature }| Some((tbs, signature?)));
-    let state = if signed.is_some() { CertificateState::Issued } else { CertificateState::Recorded };
     let key = api.ca.authorities.signing_key(record.kind);
-    let pem = signed.filter(|_| whole).map(|(tbs, signature)| certificate_pem(&assemble(&tbs, &signature, key)));
+    let pem = signed.map(|(tbs, signature)| certificate_pem(&assemble(&tbs, &signature, key)));
     AuditCertificate {
         kind: record.kind,
         serial: record.serial,
@@ -90,9 +102,11 @@ fn certificate(api: &Api, record: CertificateRecord, body: Option<StoredBody>, w
         host: record.host,
         not_before: record.not_before,
         not_after: record.not_after,
-        state,
+        state: if released { CertificateState::Issued } else { CertificateState::Recorded },
         key_sha256: record.key_sha256,
         ca_made_key: record.ca_made_key,
+        tbs_sha256: record.tbs_sha256,
+        body_dropped: state.is_some_and(|state| state.dropped),
         rule: record.rule,
         certificate: pem,
     }

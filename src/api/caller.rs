@@ -1,6 +1,5 @@
 //! Who calls, as the connection says: the request itself is never asked.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -12,7 +11,10 @@ use axum::response::{IntoResponse as _, Response};
 use super::problem::Refusal;
 use super::{Api, RENEWAL};
 use crate::ca::identity::{HostIdentity, Peer};
+use crate::host::OperatorName;
 use crate::issue::IdentityError;
+use crate::name::HostName;
+use crate::source::Source;
 
 /// A caller with a host's identity. Whether it is served is asked by the spine.
 pub(super) struct WithIdentity(pub(super) HostIdentity);
@@ -24,6 +26,20 @@ impl<S: Send + Sync> FromRequestParts<S> for WithIdentity {
         match parts.extensions.get::<Peer>() {
             Some(Peer::Network { identity: Some(identity), .. }) => Ok(Self(identity.clone())),
             _ => Err(Refusal::NoIdentity),
+        }
+    }
+}
+
+/// Where a caller on the network comes from.
+pub(super) struct From(pub(super) Source);
+
+impl<S: Send + Sync> FromRequestParts<S> for From {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        match parts.extensions.get::<Peer>() {
+            Some(Peer::Network { address, .. }) => Ok(Self(address.ip().into())),
+            _ => Err(Refusal::NoSuchPath),
         }
     }
 }
@@ -40,20 +56,6 @@ pub(super) async fn confine(State(api): State<Arc<Api>>, request: Request, next:
     next.run(request).await
 }
 
-/// Where a caller on the network comes from.
-pub(super) struct Address(pub(super) IpAddr);
-
-impl<S: Send + Sync> FromRequestParts<S> for Address {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        match parts.extensions.get::<Peer>() {
-            Some(Peer::Network { address, .. }) => Ok(Self(address.ip())),
-            _ => Err(Refusal::Internal),
-        }
-    }
-}
-
 /// A caller on the admin socket.
 pub(super) struct Operator {
     pub(super) uid: u32,
@@ -66,6 +68,37 @@ impl<S: Send + Sync> FromRequestParts<S> for Operator {
         match parts.extensions.get::<Peer>() {
             Some(Peer::Operator { uid }) => Ok(Self { uid: *uid }),
             _ => Err(Refusal::NotAnOperator),
+        }
+    }
+}
+
+/// Someone who may look after hosts: an operator on the admin socket, or a host that ca.yaml names under `operators`.
+pub(super) enum HostKeeper {
+    Operator(Operator),
+    Host(HostName),
+}
+
+impl HostKeeper {
+    /// As the ledger tells it.
+    pub(super) fn name(self) -> OperatorName {
+        match self {
+            Self::Operator(operator) => OperatorName::OperatorUid(operator.uid),
+            Self::Host(host) => OperatorName::OperatorHost(host),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for HostKeeper {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Refusal> {
+        match parts.extensions.get::<Peer>() {
+            Some(Peer::Operator { uid }) => Ok(Self::Operator(Operator { uid: *uid })),
+            Some(Peer::Network { identity: Some(identity), .. }) => {
+                let host = api.ca.admit(identity).await?;
+                if api.operators.contains(host) { Ok(Self::Host(host.clone())) } else { Err(Refusal::NotAHostKeeper) }
+            }
+            _ => Err(Refusal::NoIdentity),
         }
     }
 }

@@ -41,12 +41,15 @@ pub(super) async fn issue(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
+    api.throttle.issue(api.ca.admit(&identity).await?, api.ca.clock.now())?;
     let Path(name) = name.map_err(|error| Refusal::Malformed(error.to_string()))?;
     let name = DnsName::parse(&name)?;
     let body = read_body(body)?;
     let key = if body.is_empty() { KeySource::MadeHere } else { KeySource::Request(request(&headers, &body)?) };
-    let issued = api.ca.issue(&identity, &name, key).await?;
-    Ok(answer(issued, CertificateKind::Service, name.as_str()))
+    match api.ca.issue(&identity, &name, key).await {
+        Ok(issued) => Ok(answer(issued, CertificateKind::Service, name.as_str())),
+        Err(error) => Err(Refusal::NotIssued { name, error }),
+    }
 }
 
 pub(super) fn read_body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
@@ -76,10 +79,14 @@ pub(super) fn answer(issued: Issued, kind: CertificateKind, name: &str) -> Respo
         (HeaderName::from_static(wire::RENEW_HEADER), text(&renew_after.to_string())),
     ];
     let body = match made_key {
-        None => chain_pem,
+        None => Bytes::from(chain_pem),
         Some(key) => {
             let key: Zeroizing<String> = key.expose_pem();
-            chain_pem + &key
+            let mut bundle = Zeroizing::new(String::with_capacity(chain_pem.len() + key.len()));
+            bundle.push_str(&chain_pem);
+            bundle.push_str(&key);
+            // Erased when the last part is on its way; what hyper and rustls copied into their buffers is theirs.
+            Bytes::from_owner(bundle)
         }
     };
     let mut response = (headers, body).into_response();

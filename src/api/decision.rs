@@ -1,12 +1,15 @@
-//! One log line and one count for every decision, whatever the handler was.
+//! One log line and one count for every decision, whatever the handler was; what was refused is noted in
+//! the ledger too.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::Api;
+use super::refused::Noted;
 use crate::ca::identity::Peer;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
@@ -14,6 +17,12 @@ use crate::enrollment::RequestAction;
 use crate::grant::CertificateKind;
 use crate::host::HostAction;
 use crate::serial::Serial;
+use crate::terminal::cut;
+
+/// Most characters of a request's path, of its method, and of a reason in a log line.
+const MAX_PATH: usize = 120;
+const MAX_METHOD: usize = 20;
+const MAX_DETAIL: usize = 500;
 
 /// What was decided; a handler puts it beside its answer.
 #[derive(Debug, Clone)]
@@ -33,15 +42,18 @@ pub(super) enum Decision {
     /// An operator has confirmed the hosts of a restored CA.
     Reopened { hosts: u64 },
     /// Nothing left but a problem.
-    Refused { reason: &'static str, detail: String },
+    Refused { reason: &'static str, detail: String, noted: Option<Noted> },
 }
 
-/// Logs and counts what was decided.
+/// Logs and counts what was decided, and notes what was refused.
 pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let who = caller(request.extensions().get::<Peer>());
+    let peer = request.extensions().get::<Peer>().cloned();
+    let who = caller(peer.as_ref());
+    let anonymous = matches!(peer, Some(Peer::Network { identity: None, .. }));
     let method = request.method().clone();
-    // The path only, and only its beginning: it comes from the network.
-    let path: String = request.uri().path().chars().take(120).collect();
+    // The path only, and only its beginning: it comes from the network. What does is logged as a text and
+    // not as a value of its own (`%`): the log's lines quote texts, so none can look like another field.
+    let path = cut(request.uri().path(), MAX_PATH).into_owned();
     let response = next.run(request).await;
     match response.extensions().get::<Decision>() {
         Some(Decision::Issued { kind, name, serial, index, not_after }) => {
@@ -60,12 +72,26 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
             tracing::info!(caller = %who, %host, action = action.as_str(), "host changed");
         }
         Some(Decision::Reopened { hosts }) => tracing::warn!(caller = %who, hosts, "the CA is open again"),
-        Some(Decision::Refused { reason, detail }) => {
+        Some(Decision::Refused { reason, detail, noted }) => {
             api.metrics.refused(reason);
-            let status = response.status().as_u16();
-            tracing::info!(caller = %who, %method, path = %path.escape_debug(), status, reason, detail = %detail.escape_debug(), "refused");
+            if let Some(refused) = noted.as_ref().and_then(|noted| noted.by(peer.as_ref())) {
+                api.ca.store.note_refusal(api.ca.clock.now(), refused);
+            }
+            let status = response.status();
+            // Who is refused by a limit, or needs no identity to be refused, must not fill the log.
+            let left_out =
+                if anonymous || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+                    api.throttle.log_line(api.ca.clock.now())
+                } else {
+                    Some(0)
+                };
+            if let Some(left_out) = left_out {
+                let status = status.as_u16();
+                let (method, detail) = (cut(method.as_str(), MAX_METHOD), cut(detail, MAX_DETAIL));
+                tracing::info!(caller = %who, method = &*method, path, status, reason, detail = &*detail, left_out, "refused");
+            }
         }
-        None => tracing::debug!(caller = %who, %method, path = %path.escape_debug(), "read"),
+        None => tracing::debug!(caller = %who, method = &*cut(method.as_str(), MAX_METHOD), path, "read"),
     }
     response
 }

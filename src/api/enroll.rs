@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use super::Api;
-use super::caller::{Address, WithIdentity};
+use super::caller::{From, WithIdentity};
 use super::certs::{answer, read_body, request};
 use super::decision::Decision;
 use super::problem::Refusal;
@@ -29,8 +29,10 @@ use crate::wire::{
 /// A token and a request in exchange for an identity.
 pub(super) async fn enroll(
     State(api): State<Arc<Api>>,
+    From(source): From,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
+    api.throttle.enroll(source, api.ca.clock.now())?;
     let body = read_body(body)?;
     // serde's message may quote the body, and with it the secret: only the place is told.
     let EnrollRequest { secret, csr } = serde_json::from_slice(&body).map_err(|error| {
@@ -44,11 +46,12 @@ pub(super) async fn enroll(
 /// An identity for a key that an operator approved; until then, 202.
 pub(super) async fn request_approval(
     State(api): State<Arc<Api>>,
-    Address(address): Address,
+    From(source): From,
     body: Result<Json<ApprovalRequest>, JsonRejection>,
 ) -> Result<Response, Refusal> {
+    api.throttle.enroll(source, api.ca.clock.now())?;
     let Json(ApprovalRequest { host, csr }) = read_json(body)?;
-    match api.ca.enroll_approved(&host, csr.as_bytes(), address).await? {
+    match api.ca.enroll_approved(&host, csr.as_bytes(), source).await.map_err(Refusal::NotLetIn)? {
         Approval::Issued(issued) => enrolled(&api, *issued, &host),
         Approval::Waiting { key_sha256, expires } => {
             let decision = Decision::Waiting { host: host.to_string(), key: key_sha256 };
@@ -61,20 +64,24 @@ pub(super) async fn request_approval(
 }
 
 /// A challenge for the next; nothing is kept of it.
-pub(super) async fn challenge(State(api): State<Arc<Api>>) -> Result<Response, Refusal> {
-    let (challenge, expires) = api.ca.challenge()?;
+pub(super) async fn challenge(State(api): State<Arc<Api>>, From(source): From) -> Result<Response, Refusal> {
+    api.throttle.enroll(source, api.ca.clock.now())?;
+    let (challenge, expires) = api.ca.challenge().map_err(Refusal::NotLetIn)?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(ChallengeAnswer { challenge, expires })).into_response())
 }
 
 /// An identity for a host that has signed with its Salt minion key.
 pub(super) async fn by_salt_key(
     State(api): State<Arc<Api>>,
+    From(source): From,
     body: Result<Json<SaltEnrollRequest>, JsonRejection>,
 ) -> Result<Response, Refusal> {
+    api.throttle.enroll(source, api.ca.clock.now())?;
     let Json(SaltEnrollRequest { host, csr, challenge, signature }) = read_json(body)?;
     let signature = URL_SAFE_NO_PAD.decode(signature);
     let signature = signature.map_err(|_| Refusal::Malformed("the signature is not base64url".to_owned()))?;
-    let issued = api.ca.enroll_by_salt_key(&host, csr.as_bytes(), &challenge, &signature).await?;
+    let issued = api.ca.enroll_by_salt_key(&host, csr.as_bytes(), &challenge, &signature).await;
+    let issued = issued.map_err(Refusal::NotLetIn)?;
     enrolled(&api, issued, &host)
 }
 
@@ -100,6 +107,7 @@ pub(super) async fn renew_identity(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
+    api.throttle.issue(api.ca.admit_in_grace(&identity).await?, api.ca.clock.now())?;
     let body = read_body(body)?;
     let issued = api.ca.renew_identity(&identity, request(&headers, &body)?).await?;
     Ok(answer(issued, CertificateKind::Identity, identity.host.as_str()))

@@ -7,21 +7,29 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, response};
 
+use super::caller::Operator;
 use super::problem::Refusal;
 use super::{Api, OPENAPI};
+use crate::cosigning::Standing;
 use crate::expiry::ca_health;
 use crate::host::HostState;
 use crate::issue::IssueError;
 use crate::telemetry::OPENMETRICS;
-use crate::wire::{CaHealth, ClosedHealth, DeclarationHealth, Health};
+use crate::wire::{CaHealth, ClosedHealth, DeclarationHealth, Health, WitnessHealth};
 
 /// `GET /PSF_CA.pem`
 pub(super) async fn trust_bundle(State(api): State<Arc<Api>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/x-pem-file")], api.trust_bundle.clone())
 }
 
+/// What the network is told of files with a mistake: their text is for operators.
+const NOT_IN_FORCE: &str = "what lies in the files is not in force; psfca check on the CA machine says why";
+
 /// `GET /healthz`: 200 as long as the daemon answers; warnings are in the body.
-pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Health> {
+pub(super) async fn healthz(
+    State(api): State<Arc<Api>>,
+    operator: Result<Operator, Refusal>,
+) -> response::Json<Health> {
     let now = api.ca.clock.now();
     let in_force = api.ca.declaration.current();
     let ca: Vec<CaHealth> = api
@@ -33,7 +41,10 @@ pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Healt
         .collect();
     let problem = api.ca.declaration.problem();
     let closed = api.ca.store.closed();
-    let good = problem.is_none() && ca.iter().all(|ca| ca.warning.is_none());
+    let witness = api.ca.checkpoints.witness();
+    let witness = witness.map(|Standing { name, size, problem }| WitnessHealth { name, size, problem });
+    let cosigned = witness.as_ref().is_none_or(|witness| witness.problem.is_none());
+    let good = problem.is_none() && cosigned && ca.iter().all(|ca| ca.warning.is_none());
     Json(Health {
         status: if closed.is_some() {
             "closed"
@@ -48,10 +59,12 @@ pub(super) async fn healthz(State(api): State<Arc<Api>>) -> response::Json<Healt
             sha256: in_force.declaration.digest(),
             since: in_force.since,
             names: in_force.declaration.services().len(),
-            problem,
+            problem_since: problem.as_ref().map(|problem| problem.since),
+            problem: problem.map(|problem| if operator.is_ok() { problem.text } else { NOT_IN_FORCE.to_owned() }),
         },
         ca,
         ledger_size: api.ca.store.head().size,
+        witness,
         closed: closed.map(|closed| ClosedHealth { since: closed.since, restored_size: closed.restoration.size }),
     })
 }
@@ -76,6 +89,10 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     let hosts = api.ca.store.hosts();
     for state in HostState::ALL {
         api.metrics.hosts(state, hosts.iter().filter(|host| host.state == state).count());
+    }
+    api.metrics.at_work(api.throttle.at_work());
+    if let Some(standing) = api.ca.checkpoints.witness() {
+        api.metrics.witness(&standing.name, standing.problem.is_none());
     }
     match api.metrics.print(api.ca.store.head().size, api.ca.declaration.problem().is_none()) {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),

@@ -1,4 +1,4 @@
-//! `/v1/hosts` on the admin socket: who is known, what each may have and has, and what operators do to it.
+//! `/v1/hosts`: who is known, what each may have and has, and what operators do to it.
 
 use std::sync::Arc;
 
@@ -8,30 +8,30 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 
 use super::Api;
-use super::caller::Operator;
+use super::caller::HostKeeper;
 use super::decision::Decision;
 use super::problem::Refusal;
 use crate::enrollment::IdentityFork;
 use crate::grant::Grant;
-use crate::host::{HostChange, HostState};
+use crate::host::{HostAction, HostChange, HostState};
 use crate::ledger::Event;
 use crate::name::HostName;
 use crate::policy::entitlements;
-use crate::store::{Host, HostError, NewHostState, StoreError, StoredBody, StoredEntry};
+use crate::store::{Host, HostError, NewHostState, StoreError, StoredEntry};
 use crate::wire::{
     AuditQuery, CertificateState, EventKind, HostAnswer, HostCertificate, HostDetails, HostFork, HostGrant,
     HostRequest, HostSummary,
 };
 
 /// Every host that was enrolled once, by name.
-pub(super) async fn list(State(api): State<Arc<Api>>, _: Operator) -> Json<Vec<HostSummary>> {
+pub(super) async fn list(State(api): State<Arc<Api>>, _: HostKeeper) -> Json<Vec<HostSummary>> {
     Json(api.ca.store.hosts().into_iter().map(summary).collect())
 }
 
 /// One host: its state, what it may have and why, and what it has.
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
-    _: Operator,
+    _: HostKeeper,
     host: Result<Path<HostName>, PathRejection>,
 ) -> Result<Json<HostDetails>, Refusal> {
     let Path(host) = host.map_err(|error| Refusal::Malformed(error.to_string()))?;
@@ -41,7 +41,7 @@ pub(super) async fn show(
     let grants = entitlements(&api.ca.declaration.current().declaration, &host);
     Ok(Json(HostDetails {
         summary: summary(found),
-        operator_uid: change.as_ref().map(|change| change.operator_uid),
+        operator: change.as_ref().map(|change| change.operator.clone()),
         remark: change.and_then(|change| change.remark),
         fork: fork.map(HostFork::from),
         may_have: grants.iter().map(host_grant).collect(),
@@ -49,16 +49,20 @@ pub(super) async fn show(
     }))
 }
 
-/// Disables, enables or removes a host.
+/// Disables, enables or removes a host. Over the network a host can only be disabled: what lets one in is for those who
+/// are on the CA machine.
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
-    operator: Operator,
+    keeper: HostKeeper,
     host: Result<Path<HostName>, PathRejection>,
     body: Result<Json<HostRequest>, JsonRejection>,
 ) -> Result<Response, Refusal> {
     let Path(host) = host.map_err(|error| Refusal::Malformed(error.to_string()))?;
     let Json(HostRequest { action, remark }) = body.map_err(|error| Refusal::Malformed(error.body_text()))?;
-    let change = HostChange { host, operator_uid: operator.uid, remark };
+    if matches!(keeper, HostKeeper::Host(_)) && action != HostAction::Disable {
+        return Err(Refusal::NotAnOperator);
+    }
+    let change = HostChange { host, operator: keeper.name(), remark };
     let new = NewHostState { at: api.ca.clock.now(), action, change };
     let (host, changed) = api.ca.store.change_host(new).await?;
     let name = host.name.to_string();
@@ -103,13 +107,13 @@ fn host_grant(grant: &Grant) -> HostGrant {
 
 fn host_certificate(stored: StoredEntry) -> Option<HostCertificate> {
     let Event::Certificate(record) = stored.event else { return None };
-    let signed = stored.body.is_some_and(|StoredBody { signature, .. }| signature.is_some());
+    let released = stored.state.is_some_and(|state| state.released);
     Some(HostCertificate {
         kind: record.kind,
         name: record.name,
         serial: record.serial,
         recorded: stored.time,
         not_after: record.not_after,
-        state: if signed { CertificateState::Issued } else { CertificateState::Recorded },
+        state: if released { CertificateState::Issued } else { CertificateState::Recorded },
     })
 }

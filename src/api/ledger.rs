@@ -18,7 +18,7 @@ use crate::wire::{Consistency, ConsistencyQuery, LEDGER_KEY_HEADER};
 /// The newest checkpoint, as a signed note.
 pub(super) async fn checkpoint(State(api): State<Arc<Api>>, auditor: Auditor) -> Result<impl IntoResponse, Refusal> {
     admit(&api, &auditor).await?;
-    let note = api.ca.checkpoints.sign(api.ca.store.head());
+    let note = api.ca.checkpoints.newest(api.ca.store.head()).await;
     let key = api.ca.checkpoints.verifier().to_string();
     let head = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     Ok((head, [(LEDGER_KEY_HEADER, key)], note))
@@ -36,6 +36,14 @@ pub(super) async fn consistency(
         Some(hashes) => Ok(Json(Consistency { old, new, hashes })),
         None => Err(Refusal::NoSuchSize { size: old.max(new), head: api.ca.store.head().size }),
     }
+}
+
+/// The newest recovery, as the root statement that a root's key has signed.
+pub(super) async fn recovery(State(api): State<Arc<Api>>, auditor: Auditor) -> Result<impl IntoResponse, Refusal> {
+    admit(&api, &auditor).await?;
+    let statement = api.ca.store.recovery().await?.ok_or(Refusal::NoRecovery)?;
+    let head = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    Ok((head, statement))
 }
 
 /// One tile of hashes or entries.

@@ -12,8 +12,10 @@ mod hosts;
 mod ledger;
 mod operator;
 mod problem;
+mod refused;
 mod requests;
 mod salt;
+mod throttle;
 
 use std::sync::Arc;
 
@@ -24,8 +26,11 @@ use axum::routing::{MethodRouter, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::issue::CertificateAuthority;
+use crate::name::HostName;
 use crate::telemetry::Metrics;
 use crate::token::ServerAddress;
+
+pub use throttle::Throttle;
 
 /// The document that describes the API, also in `docs/`.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
@@ -39,8 +44,12 @@ pub struct Api {
     pub ca: Arc<CertificateAuthority>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What is asked for, and how much of it is served.
+    pub throttle: Throttle,
     /// `PSF_CA.pem` as it is served.
     pub trust_bundle: String,
+    /// Hosts that may list, show and disable hosts.
+    pub operators: Vec<HostName>,
     /// Where tokens send hosts.
     pub address: ServerAddress,
 }
@@ -99,10 +108,11 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/v1/declarations/{sha256}", Listener::Admin, get(audit::declaration)),
         route("GET", "/v1/ledger/checkpoint", Listener::Both, get(ledger::checkpoint)),
         route("GET", "/v1/ledger/consistency", Listener::Both, get(ledger::consistency)),
+        route("GET", "/v1/ledger/recovery", Listener::Both, get(ledger::recovery)),
         route("GET", "/v1/ledger/tile/{*path}", Listener::Admin, get(ledger::tile)),
-        route("GET", "/v1/hosts", Listener::Admin, get(hosts::list)),
-        route("GET", "/v1/hosts/{host}", Listener::Admin, get(hosts::show)),
-        route("POST", "/v1/hosts/{host}", Listener::Admin, post(hosts::change)),
+        route("GET", "/v1/hosts", Listener::Both, get(hosts::list)),
+        route("GET", "/v1/hosts/{host}", Listener::Both, get(hosts::show)),
+        route("POST", "/v1/hosts/{host}", Listener::Both, post(hosts::change)),
         route("POST", "/v1/reopen", Listener::Admin, post(operator::reopen)),
         route("GET", "/v1/requests", Listener::Admin, get(requests::list)),
         route("POST", "/v1/requests/{host}", Listener::Admin, post(requests::decide)),
@@ -125,6 +135,7 @@ pub fn router(api: Arc<Api>, listener: Listener, limits: RequestLimits) -> Route
         .method_not_allowed_fallback(problem::no_such_method)
         .with_state(Arc::clone(&api))
         .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), throttle::urgent_first))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), caller::confine))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(move |request, next| problem::within(limits.time, request, next)))

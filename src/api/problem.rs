@@ -11,13 +11,23 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::decision::Decision;
+use super::refused::Noted;
 use crate::challenge::ChallengeError;
+use crate::clock::describe;
 use crate::digest::Digest;
 use crate::issue::{IdentityError, IssueError};
-use crate::name::NameError;
+use crate::name::{DnsName, HostName, NameError};
+use crate::source::Source;
 use crate::store::{HostError, RecordError, ReopenError, StoreError};
 use crate::token::TokenError;
 use crate::wire::{PROBLEM, Problem};
+
+/// When to come again after a 503: such troubles last a moment or much longer.
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(5);
+/// When to ask again where too many keys wait for an operator: it takes one to make room.
+const FULL_FOR: Duration = Duration::from_secs(300);
+/// When to come again while a restored CA is closed: it takes a person to reopen it.
+const CLOSED_FOR: Duration = Duration::from_secs(300);
 
 /// Why a request gets no answer but a problem.
 #[derive(Debug, thiserror::Error)]
@@ -26,10 +36,17 @@ pub(super) enum Refusal {
     NoIdentity,
     #[error("this can be done on the admin socket only")]
     NotAnOperator,
+    #[error("this is for the admin socket and for the hosts that ca.yaml names under operators")]
+    NotAHostKeeper,
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Issue(#[from] IssueError),
+    #[error("{error}")]
+    NotIssued { name: DnsName, error: IssueError },
+    /// The host is what a caller says it is that has shown nothing yet.
+    #[error(transparent)]
+    NotLetIn(IssueError),
     #[error("the name in the path is no DNS name: {0}")]
     Name(#[from] NameError),
     #[error(transparent)]
@@ -50,12 +67,26 @@ pub(super) enum Refusal {
     NoSuchSize { size: u64, head: u64 },
     #[error("the declaration in force has no cipher list for this, and no `default` under tls.ciphers")]
     NoCiphers,
+    #[error("nothing of this ledger was ever given up")]
+    NoRecovery,
     #[error("no declaration with hash {0} was ever in force here")]
     NoSuchDeclaration(Digest),
     #[error("there is nothing at this path; GET /openapi.json says what there is")]
     NoSuchPath,
     #[error("this path does not take that method; GET /openapi.json says which it takes")]
     NoSuchMethod,
+    #[error(
+        "{host} asks for more certificates than limits.issue_burst and limits.issue_per_second in ca.yaml allow; it may \
+         go on in {}", describe(*.after)
+    )]
+    TooManyRequests { host: HostName, after: Duration },
+    #[error(
+        "more enrolments are tried from {from} than limits.enroll_burst and limits.enroll_per_minute in ca.yaml allow; \
+         the next may come in {}", describe(*.after)
+    )]
+    TooManyEnrolments { from: Source, after: Duration },
+    #[error("the CA has more to do than it can; hosts whose certificates are about to end go first")]
+    Overloaded,
     #[error("the request took longer than this daemon allows")]
     TooSlow,
     #[error("the daemon failed on this request; its log says more")]
@@ -83,8 +114,13 @@ impl Refusal {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The CA failed on this request");
         match self {
             Self::NoIdentity => (StatusCode::UNAUTHORIZED, "no-identity", "No host identity"),
-            Self::NotAnOperator => (StatusCode::FORBIDDEN, "not-an-operator", "For operators only"),
-            Self::Identity(error) | Self::Issue(IssueError::Identity(error)) => match error {
+            Self::NotAnOperator | Self::NotAHostKeeper => {
+                (StatusCode::FORBIDDEN, "not-an-operator", "For operators only")
+            }
+            Self::Identity(error)
+            | Self::Issue(IssueError::Identity(error))
+            | Self::NotLetIn(IssueError::Identity(error))
+            | Self::NotIssued { error: IssueError::Identity(error), .. } => match error {
                 IdentityError::Expired { .. } => {
                     (StatusCode::FORBIDDEN, "identity-expired", "The host's identity has expired")
                 }
@@ -96,7 +132,7 @@ impl Refusal {
                 IdentityError::Frozen(_) => FROZEN,
                 IdentityError::Store(_) => UNAVAILABLE,
             },
-            Self::Issue(error) => match error {
+            Self::Issue(error) | Self::NotLetIn(error) | Self::NotIssued { error, .. } => match error {
                 IssueError::Identity(_) | IssueError::Denied(_) => {
                     (StatusCode::FORBIDDEN, "denied", "The declaration does not allow this")
                 }
@@ -126,7 +162,7 @@ impl Refusal {
                     RecordError::HostFrozen(_) => FROZEN,
                     RecordError::IdentityReplaced(_) => REPLACED,
                     RecordError::HostDisabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
-                    RecordError::TokenUnknown | RecordError::TokenExpired(_) | RecordError::TokenSpent => {
+                    RecordError::TokenUnknown | RecordError::TokenExpired { .. } | RecordError::TokenSpent(_) => {
                         (StatusCode::FORBIDDEN, "bad-token", "The token cannot be used")
                     }
                     RecordError::AlreadyEnrolled(_) | RecordError::KeptOut(..) => {
@@ -154,11 +190,36 @@ impl Refusal {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::NoSuchSize { .. } => (StatusCode::NOT_FOUND, "no-such-size", "The ledger never had this size"),
             Self::NoCiphers => (StatusCode::NOT_FOUND, "no-ciphers", "No cipher list"),
+            Self::NoRecovery => (StatusCode::NOT_FOUND, "no-recovery", "There was no recovery"),
             Self::NoSuchDeclaration(_) => (StatusCode::NOT_FOUND, "no-such-declaration", "Never in force"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "Nothing here"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "Not this way"),
-            Self::TooSlow => UNAVAILABLE,
+            Self::TooManyRequests { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "The host asks too often")
+            }
+            Self::TooManyEnrolments { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-enrolments", "Too many enrolments from one address")
+            }
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "The CA has too much to do"),
+            Self::TooSlow => (StatusCode::SERVICE_UNAVAILABLE, "too-slow", "The request took too long"),
             Self::Internal => INTERNAL,
+        }
+    }
+}
+
+impl Refusal {
+    /// When the same request may do better; none where it will not by itself.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyRequests { after, .. } | Self::TooManyEnrolments { after, .. } => Some(*after),
+            Self::Issue(IssueError::Record(RecordError::Closed))
+            | Self::NotLetIn(IssueError::Record(RecordError::Closed))
+            | Self::NotIssued { error: IssueError::Record(RecordError::Closed), .. } => Some(CLOSED_FOR),
+            _ => match self.describe().0 {
+                StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_FOR),
+                StatusCode::TOO_MANY_REQUESTS => Some(FULL_FOR),
+                _ => None,
+            },
         }
     }
 }
@@ -166,19 +227,18 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, name, title) = self.describe();
+        let retry_after = self.retry_after();
         let problem = Problem {
             kind: format!("urn:psfca:problem:{name}"),
             title: title.to_owned(),
             status: status.as_u16(),
             detail: self.to_string(),
         };
-        let refused = Decision::Refused { reason: name, detail: problem.detail.clone() };
+        let refused = Decision::Refused { reason: name, detail: problem.detail.clone(), noted: Noted::of(&self) };
         let mut response = (status, Json(problem)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            // It takes a person to reopen a CA.
-            let seconds = if name == "closed" { "300" } else { "5" };
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        if let Some(after) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
         response.extensions_mut().insert(refused);
         response

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::PublicKeyData as _;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::{
@@ -16,9 +18,12 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
+use super::pem_file::{self, Block, Content};
 use crate::digest::Digest;
 use crate::profile::KeyKind;
 
+/// Characters in a line of PEM (RFC 7468, section 2).
+const LINE: usize = 64;
 /// Smallest and largest RSA modulus, in bits: below is weak, above is slow for every client.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 /// Smallest RSA public exponent (FIPS 186-5, appendix A.1.1: above 2^16).
@@ -54,6 +59,15 @@ pub enum CsrError {
     /// An RSA exponent that invites attacks, or an even modulus.
     #[error("the request has an RSA key with a weak exponent or modulus; 65537 is the usual exponent")]
     RsaWeak,
+    /// A point that has no private key of its own, or one that is not in its one encoding.
+    #[error("the request has an Ed25519 key that anybody can sign for, or one that is not encoded as RFC 8032 has it")]
+    Ed25519Weak,
+    /// A key in an encoding that certificates do not have.
+    #[error(
+        "the request's key is not encoded as certificates have it (wrong parameters of its algorithm, or something \
+         after it); make the request anew with a usual tool"
+    )]
+    KeyForm,
     /// Key generation failed, or the CA was asked to make what it cannot.
     #[error("the CA cannot make a key of kind {0}; send a request of the host's own")]
     NotMadeHere(KeyKind),
@@ -77,11 +91,25 @@ impl fmt::Debug for MadeKey {
 }
 
 impl MadeKey {
-    /// The key as PKCS#8 PEM.
+    /// The key as PKCS#8 PEM (RFC 7468, section 10). No copy is made that is not erased.
     #[must_use]
     pub fn expose_pem(&self) -> Zeroizing<String> {
-        let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-        Zeroizing::new(pem::encode_config(&pem::Pem::new("PRIVATE KEY", self.0.to_vec()), config))
+        const LABEL: &str = "PRIVATE KEY-----";
+        let text = Zeroizing::new(STANDARD.encode(&*self.0));
+        // Whole from the beginning: a text that grows leaves its old places behind.
+        let mut pem = Zeroizing::new(String::with_capacity(text.len() + text.len() / LINE + 100));
+        pem.push_str("-----BEGIN ");
+        pem.push_str(LABEL);
+        for (at, character) in text.chars().enumerate() {
+            if at % LINE == 0 {
+                pem.push('\n');
+            }
+            pem.push(character);
+        }
+        pem.push_str("\n-----END ");
+        pem.push_str(LABEL);
+        pem.push('\n');
+        pem
     }
 
     /// The key as PKCS#8 DER.
@@ -109,8 +137,14 @@ impl SubjectKey {
         if found != wanted {
             return Err(CsrError::OtherKind { found, wanted });
         }
-        if found == KeyKind::Rsa {
-            check_rsa(spki)?;
+        check_form(spki)?;
+        match found {
+            KeyKind::Rsa => check_rsa(spki)?,
+            KeyKind::Ed25519 => check_ed25519(&spki.subject_public_key.data)?,
+            KeyKind::EcdsaP256 | KeyKind::EcdsaP384 => {}
+        }
+        if !is_canonical(spki.raw) {
+            return Err(CsrError::Malformed("its public key is not encoded as DER".to_owned()));
         }
         let algorithm = &request.signature_algorithm.algorithm;
         if *algorithm == OID_PKCS1_SHA1WITHRSA || *algorithm == OID_SHA1_WITH_RSA {
@@ -161,16 +195,27 @@ impl SubjectKey {
     }
 }
 
-/// DER of a request that came as PEM (RFC 7468, section 7) or as DER (RFC 5967).
+/// DER of a request that came as DER (RFC 5967), or as the one block of PEM (RFC 7468, section 7).
 fn request_der(body: &[u8]) -> Result<Vec<u8>, CsrError> {
     if body.first() == Some(&0x30) {
         return Ok(body.to_vec());
     }
-    let block = pem::parse(body).map_err(|error| CsrError::Malformed(error.to_string()))?;
-    match block.tag() {
-        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => Ok(block.into_contents()),
-        other => Err(CsrError::Malformed(format!("it is a PEM block of another kind ({})", other.escape_debug()))),
+    let blocks = pem_file::strict_blocks(body).map_err(|error| CsrError::Malformed(error.to_string()))?;
+    let several = blocks.len() > 1;
+    match blocks.into_iter().next() {
+        Some(_) if several => {
+            Err(CsrError::Malformed("there has to be one PEM block in it, and there are more".into()))
+        }
+        Some(Block { content: Content::Request(der), .. }) => Ok(der),
+        Some(Block { place, .. }) => Err(CsrError::Malformed(format!("{place} is of another kind"))),
+        None => Err(CsrError::Malformed("there is no PEM block in it".into())),
     }
+}
+
+/// Whether a public key is written in the one way in which the certificate will have it. Parsers read over a second
+/// value where one belongs.
+fn is_canonical(spki: &[u8]) -> bool {
+    rcgen::SubjectPublicKeyInfo::from_der(spki).is_ok_and(|read| read.subject_public_key_info() == spki)
 }
 
 /// The kind of a public key, by its algorithm and curve; none for kinds that are not used here.
@@ -187,6 +232,51 @@ pub(super) fn key_kind(spki: &SubjectPublicKeyInfo<'_>) -> Option<KeyKind> {
         return Some(KeyKind::Ed25519);
     }
     (algorithm.algorithm == OID_PKCS1_RSAENCRYPTION).then_some(KeyKind::Rsa)
+}
+
+/// The key's encoding has to be the one that goes into certificates: a lenient parser reads more of them
+/// (RFC 8410, section 3: no parameters for Ed25519; RFC 3279, section 2.3.1: NULL for RSA).
+fn check_form(spki: &SubjectPublicKeyInfo<'_>) -> Result<(), CsrError> {
+    let written = rcgen::SubjectPublicKeyInfo::from_der(spki.raw).map_err(|_| CsrError::KeyForm)?;
+    if written.subject_public_key_info() == spki.raw { Ok(()) } else { Err(CsrError::KeyForm) }
+}
+
+/// The y coordinates of the eight points of small order, little-endian: 0 (order 4), 1 (order 1), -1
+/// (order 2) and the two of order 8. With such a key a signature that verifies can be written down
+/// without any private key. They follow from the curve of RFC 8032, section 5.1 (what L times a point
+/// can be); C2SP's test vectors (CCTV, ed25519) count the same eight, and six more encodings of them.
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    hex32(b"0000000000000000000000000000000000000000000000000000000000000000"),
+    hex32(b"0100000000000000000000000000000000000000000000000000000000000000"),
+    hex32(b"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+    hex32(b"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+    hex32(b"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+];
+
+/// The field's prime, 2^255 - 19, little-endian.
+const ED25519_PRIME: [u8; 32] = hex32(b"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f");
+
+const fn hex32(text: &[u8; 64]) -> [u8; 32] {
+    const fn digit(c: u8) -> u8 {
+        if c.is_ascii_digit() { c - b'0' } else { c - b'a' + 10 }
+    }
+    let mut bytes = [0; 32];
+    let mut at = 0;
+    while at < 32 {
+        bytes[at] = digit(text[at * 2]) << 4 | digit(text[at * 2 + 1]);
+        at += 1;
+    }
+    bytes
+}
+
+/// Refuses points of small order, and y coordinates that are not below the prime (RFC 8032, section
+/// 5.1.3, which ring does not check).
+fn check_ed25519(key: &[u8]) -> Result<(), CsrError> {
+    let mut y: [u8; 32] = key.try_into().map_err(|_| CsrError::KeyForm)?;
+    // The last bit is the sign of x, and each of the points is one with either.
+    y[31] &= 0x7f;
+    let below_prime = y.iter().rev().lt(ED25519_PRIME.iter().rev());
+    if below_prime && !SMALL_ORDER.contains(&y) { Ok(()) } else { Err(CsrError::Ed25519Weak) }
 }
 
 pub(super) fn check_rsa(spki: &SubjectPublicKeyInfo<'_>) -> Result<(), CsrError> {
@@ -208,47 +298,4 @@ pub(super) fn check_rsa(spki: &SubjectPublicKeyInfo<'_>) -> Result<(), CsrError>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(algorithm: &'static rcgen::SignatureAlgorithm) -> String {
-        let pair = rcgen::KeyPair::generate_for(algorithm).unwrap();
-        let params = rcgen::CertificateParams::new(vec!["evil.psf.io".to_owned()]).unwrap();
-        params.serialize_request(&pair).unwrap().pem().unwrap()
-    }
-
-    #[test]
-    fn a_key_is_taken_only_with_proof_of_possession() {
-        let text = request(&rcgen::PKCS_ECDSA_P256_SHA256);
-        assert_eq!(SubjectKey::from_request(text.as_bytes(), KeyKind::EcdsaP256).unwrap().kind(), KeyKind::EcdsaP256);
-        let mut der = pem::parse(&text).unwrap().into_contents();
-        let last = der.len() - 1;
-        der[last] ^= 1;
-        assert_eq!(SubjectKey::from_request(&der, KeyKind::EcdsaP256), Err(CsrError::NotSigned));
-    }
-
-    #[test]
-    fn a_key_of_another_kind_than_declared_is_refused() {
-        let text = request(&rcgen::PKCS_ED25519);
-        assert_eq!(
-            SubjectKey::from_request(text.as_bytes(), KeyKind::EcdsaP256),
-            Err(CsrError::OtherKind { found: KeyKind::Ed25519, wanted: KeyKind::EcdsaP256 })
-        );
-    }
-
-    #[test]
-    fn garbage_is_refused_with_a_reason() {
-        for body in
-            [&b""[..], b"hello", b"\x30\x03\x02\x01", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
-        {
-            assert!(matches!(SubjectKey::from_request(body, KeyKind::EcdsaP256), Err(CsrError::Malformed(_))));
-        }
-    }
-
-    #[test]
-    fn a_made_key_is_never_printed_by_accident() {
-        let (_, made) = SubjectKey::generate(KeyKind::Ed25519).unwrap();
-        assert_eq!(format!("{made:?}"), "MadeKey(..)");
-        assert!(matches!(SubjectKey::generate(KeyKind::Rsa), Err(CsrError::NotMadeHere(KeyKind::Rsa))));
-    }
-}
+mod tests;

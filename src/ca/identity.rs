@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, KeyUsage};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::clock::Timestamp;
@@ -10,6 +10,9 @@ use crate::name::{DnsName, HostName};
 use crate::profile::BACKDATE;
 use crate::serial::Serial;
 use crate::store::ShownIdentity;
+
+/// The bit digitalSignature of key usage (RFC 5280, section 4.2.1.3), counted from the lowest.
+const DIGITAL_SIGNATURE: u16 = 1;
 
 /// A host as its client certificate names it. The chain was verified in the handshake; whether
 /// the host is enabled, and the certificate still valid, is asked at each request.
@@ -34,13 +37,16 @@ pub struct NotAnIdentity {
 
 impl HostIdentity {
     /// Reads a verified client certificate: exactly one URI, `spiffe://TRUST-DOMAIN/host/HOST`,
-    /// and no other name.
+    /// and no other name; for TLS clients, which sign with it, and for no other use.
     ///
     /// # Errors
     /// [`NotAnIdentity`] for anything else.
     pub fn from_certificate(der: &[u8], trust_domain: &DnsName) -> Result<Self, NotAnIdentity> {
         let refuse = || NotAnIdentity { trust_domain: trust_domain.clone() };
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| refuse())?;
+        if !is_for_clients_alone(&certificate) {
+            return Err(refuse());
+        }
         let names = certificate.subject_alternative_name().ok().flatten().ok_or_else(refuse)?;
         let [GeneralName::URI(uri)] = &names.value.general_names[..] else { return Err(refuse()) };
         let rest = uri.strip_prefix("spiffe://").and_then(|rest| rest.strip_prefix(trust_domain.as_str()));
@@ -52,6 +58,25 @@ impl HostIdentity {
             serial: Serial::from_octets(certificate.tbs_certificate.raw_serial()).map_err(|_| refuse())?,
         })
     }
+}
+
+/// Whether key usage and extended key usage are exactly those of an identity. The verifier of the handshake is content
+/// with what does not forbid the use by a client.
+fn is_for_clients_alone(certificate: &X509Certificate<'_>) -> bool {
+    let (Ok(Some(usage)), Ok(Some(extended))) = (certificate.key_usage(), certificate.extended_key_usage()) else {
+        return false;
+    };
+    let clients = ExtendedKeyUsage {
+        any: false,
+        server_auth: false,
+        client_auth: true,
+        code_signing: false,
+        email_protection: false,
+        time_stamping: false,
+        ocsp_signing: false,
+        other: Vec::new(),
+    };
+    *usage.value == KeyUsage { flags: DIGITAL_SIGNATURE } && *extended.value == clients && !certificate.is_ca()
 }
 
 impl HostIdentity {

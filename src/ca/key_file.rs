@@ -10,6 +10,7 @@ use pkcs8::{LineEnding, PrivateKeyInfoRef};
 use ring::signature::Ed25519KeyPair;
 use zeroize::Zeroizing;
 
+use crate::ledger::cosignature::WitnessSigner;
 use crate::ledger::note::NoteSigner;
 use crate::random::{NoRandomness, Random};
 
@@ -119,8 +120,8 @@ pub(super) fn write_text(path: &Path, text: &[u8]) -> Result<(), KeyError> {
     out.write_all(text).and_then(|()| out.sync_all()).map_err(file)
 }
 
-/// Makes the key that signs the ledger's checkpoints, in a new file of mode 0600, durably. It is no
-/// CA key: it signs no certificates, and no client trusts it for any.
+/// Makes a key that signs the ledger's checkpoints, or a witness', in a new file of mode 0600, durably. It
+/// is no CA key: it signs no certificates, and no client trusts it for any.
 ///
 /// # Errors
 /// [`KeyError::File`], also when the file exists; [`KeyError::Generation`].
@@ -136,4 +137,13 @@ pub fn make_ledger_key(path: &Path) -> Result<(), KeyError> {
 pub fn load_ledger_key(path: &Path, origin: &str) -> Result<NoteSigner, KeyError> {
     let unreadable = |_| KeyError::Unreadable { path: path.to_owned(), wanted: "ed25519" };
     NoteSigner::from_pkcs8(origin, &read(path)?).map_err(unreadable)
+}
+
+/// Reads the key of the witness `name`.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn load_witness_key(path: &Path, name: &str) -> Result<WitnessSigner, KeyError> {
+    let unreadable = |_| KeyError::Unreadable { path: path.to_owned(), wanted: "ed25519" };
+    WitnessSigner::from_pkcs8(name, &read(path)?).map_err(unreadable)
 }

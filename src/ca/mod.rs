@@ -1,5 +1,5 @@
 //! Certificates: what comes in (`csr`, `pem_file`), what is built (`tbs`), how it is checked
-//! (`lint`, `bundle`), and the one place that touches CA keys (`signer`).
+//! (`lint`, `bundle`, `statement`), and the one place that touches CA keys (`signer`).
 
 pub mod authorities;
 pub mod bundle;
@@ -14,6 +14,8 @@ pub mod key_archive;
 pub mod key_file;
 pub mod lint;
 pub mod pem_file;
+pub mod provenance;
 pub mod salt_key;
 pub mod signer;
+pub mod statement;
 pub mod tbs;

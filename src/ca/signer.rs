@@ -1,4 +1,5 @@
-//! The only code that touches CA keys. It signs nothing but a recorded certificate (rule R1).
+//! The only code that touches CA keys. It signs nothing but a recorded certificate (rule R1), and root
+//! statements, which leave the process only by the ledger.
 
 use std::fmt;
 use std::path::Path;
@@ -15,6 +16,7 @@ use super::lint::Linted;
 use super::tbs::signature_algorithm;
 use crate::profile::KeyKind;
 use crate::random::Random;
+use crate::root_statement::{Recovery, SignedRecovery, key_id};
 use crate::store::Recorded;
 
 /// DER of the AlgorithmIdentifier ecdsa-with-SHA256 (RFC 5758, section 3.2).
@@ -90,6 +92,18 @@ impl CaKey {
         Self::from_pkcs8(&key_file::read(path)?, path)
     }
 
+    /// Reads what [`CaKey::store_encrypted`] wrote.
+    ///
+    /// # Errors
+    /// As [`CaKey::load`]; [`KeyError::Passphrase`] when the passphrase does not open it.
+    pub fn load_encrypted(path: &Path, passphrase: &str) -> Result<Self, KeyError> {
+        let der = key_file::read(path)?;
+        let unreadable = |_| KeyError::Unreadable { path: path.to_owned(), wanted: "encrypted PKCS#8" };
+        let encrypted = pkcs8::EncryptedPrivateKeyInfoRef::try_from(der.as_slice()).map_err(unreadable)?;
+        let opened = encrypted.decrypt(passphrase).map_err(|_| KeyError::Passphrase(path.to_owned()))?;
+        Self::from_pkcs8(opened.as_bytes(), path)
+    }
+
     /// Reads PKCS#8 DER that was in the file at `path`.
     pub(super) fn from_pkcs8(der: &[u8], path: &Path) -> Result<Self, KeyError> {
         for kind in [KeyKind::EcdsaP256, KeyKind::EcdsaP384] {
@@ -126,7 +140,18 @@ impl Authority {
     /// # Errors
     /// What [`CaKey::load`] says, and [`KeyError::Mismatch`].
     pub fn load(certificate: CaCertificate, path: &Path) -> Result<Self, KeyError> {
-        let key = CaKey::load(path)?;
+        Self::join(certificate, CaKey::load(path)?, path)
+    }
+
+    /// As [`Authority::load`], for a key in a file that `passphrase` opens.
+    ///
+    /// # Errors
+    /// What [`CaKey::load_encrypted`] says, and [`KeyError::Mismatch`].
+    pub fn load_encrypted(certificate: CaCertificate, path: &Path, passphrase: &str) -> Result<Self, KeyError> {
+        Self::join(certificate, CaKey::load_encrypted(path, passphrase)?, path)
+    }
+
+    fn join(certificate: CaCertificate, key: CaKey, path: &Path) -> Result<Self, KeyError> {
         if key.subject_key().spki() != certificate.spki() {
             return Err(KeyError::Mismatch(path.to_owned()));
         }
@@ -145,6 +170,20 @@ impl Authority {
     /// [`SignError`]; nothing leaves this function then.
     pub fn sign(&self, recorded: &Recorded, linted: &Linted) -> Result<Signed, SignError> {
         sign(&self.key, recorded, linted)
+    }
+
+    /// Signs a root statement and verifies the signature. The type is what keeps this apart from
+    /// certificates: its text never begins as DER does.
+    ///
+    /// # Errors
+    /// [`SignError::Faulty`]; nothing leaves this function then.
+    pub fn state(&self, recovery: Recovery) -> Result<SignedRecovery, SignError> {
+        let text = recovery.text();
+        let signature = self.key.pair.sign(text.as_bytes()).map_err(|_| SignError::Faulty)?;
+        if !self.certificate.has_signed(text.as_bytes(), &signature) {
+            return Err(SignError::Faulty);
+        }
+        Ok(SignedRecovery::new(recovery, key_id(self.certificate.spki()), signature))
     }
 
     /// An earlier certificate with the signature that was stored for it; none where none was, or where

@@ -131,9 +131,9 @@ pub fn print_restored(state: &Path, restored: &Restored, now: Timestamp) -> io::
     writeln!(out, "{} is not in this ledger, and may be valid all the same.", last.with_distance(now))?;
     writeln!(out, "A host that was disabled or removed after that is enabled again.")?;
     writeln!(out, "Next: start the daemon. It is closed: it issues nothing to hosts until you have")?;
-    writeln!(out, "  looked at the hosts, {enabled} enabled    psfca host list")?;
-    writeln!(out, "  disabled those that must not be  psfca host disable HOST")?;
-    writeln!(out, "  and confirmed the others         psfca reopen")
+    writeln!(out, "  looked at the hosts ({enabled} are enabled): psfca host list")?;
+    writeln!(out, "  disabled those that must not be served: psfca host disable HOST")?;
+    writeln!(out, "  and confirmed the others: psfca reopen")
 }
 
 /// Shows the hosts that are to be confirmed.

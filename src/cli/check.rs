@@ -79,6 +79,13 @@ struct Report<'a> {
     names: Vec<Name<'a>>,
     ca: &'a [CaHealth],
     messages: Vec<Message<'a>>,
+    /// Messages that were counted and left out.
+    #[serde(skip_serializing_if = "is_none_at_all")]
+    omitted: usize,
+}
+
+const fn is_none_at_all(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The whole result as one JSON object with a line break; `declaration` is absent when it has mistakes.
@@ -106,6 +113,7 @@ pub fn json(declaration: Option<&Declaration>, known: &Known, messages: &Diagnos
         names: names.collect(),
         ca: &known.ca,
         messages: messages.iter().map(Message::from).collect(),
+        omitted: messages.omitted(),
     };
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }

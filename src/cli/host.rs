@@ -8,10 +8,14 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::digest::Fingerprint;
 use crate::name::{DnsName, HostName};
-use crate::report::{BundleStatus, LedgerTrouble, Outcome, Report, Status};
+use crate::report::{BundleStatus, LedgerRecovery, LedgerTrouble, Outcome, Report, Status};
 use crate::serial::Serial;
+use crate::terminal::{cut, printable_lines};
 use crate::token::ServerAddress;
 use crate::wire::ApprovalWaiting;
+
+/// Longest remark and longest reason, in characters.
+const MAX_REMARK: usize = 4_000;
 
 /// Prints one JSON document.
 ///
@@ -48,7 +52,12 @@ pub fn text(text: &str) -> io::Result<()> {
 /// # Errors
 /// When standard error is closed.
 pub fn note(text: &str) -> io::Result<()> {
-    writeln!(io::stderr().lock(), "psfca: {text}")
+    writeln!(io::stderr().lock(), "psfca: {}", printable_lines(&cut(text, MAX_REMARK)))
+}
+
+/// Prints what was gathered in `out`. A part of it may be what the CA said, or what lies in a certificate.
+fn say(out: &[u8]) -> io::Result<()> {
+    io::stdout().lock().write_all(printable_lines(&String::from_utf8_lossy(out)).as_bytes())
 }
 
 /// Says beside the result that the CA's ledger is in trouble.
@@ -61,6 +70,20 @@ pub fn ledger(trouble: &LedgerTrouble) -> io::Result<()> {
         false => "certificates are installed all the same (ledger_policy: alarm)",
     };
     note(&format!("LEDGER: {}; {meanwhile}; tell whoever runs the CA", trouble.problem))
+}
+
+/// Says beside the result that the root's key gave up what this host had seen of the ledger.
+///
+/// # Errors
+/// When standard error is closed.
+pub fn recovered(recovery: &LedgerRecovery) -> io::Result<()> {
+    let LedgerRecovery { statement, seen, size, new_key, .. } = recovery;
+    let key = if *new_key { ", and by another key" } else { "" };
+    note(&format!(
+        "LEDGER RECOVERED: the CA lost a part of its ledger, and its root signed that at {statement}; this host had \
+         seen {seen} entries and holds the CA to those from {size} on{key}; if nobody told you of a loss, ask whoever \
+         runs the CA"
+    ))
 }
 
 /// Says that a host is enrolled.
@@ -118,15 +141,29 @@ pub fn installed(
     writeln!(out, "  serial {serial}, until {}, renewed from {}", until.with_distance(now), due.with_distance(now))
 }
 
+/// Says that a copy of the bundle was written.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn copied(path: &Path) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "  copied to {}", path.display())
+}
+
 /// Says what became of everything.
 ///
 /// # Errors
 /// When standard output is closed.
 pub fn report(report: &Report, now: Timestamp) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     writeln!(out, "{}: {}", report.host, outcome("its identity", &report.identity, now))?;
     for line in &report.names {
         writeln!(out, "{}: {}", line.name, outcome("it", &line.outcome, now))?;
+        for path in &line.copies_written {
+            writeln!(out, "  copied to {}", path.display())?;
+        }
+        if let Some(problem) = &line.copy_problem {
+            writeln!(out, "  a copy is out of date: {problem}")?;
+        }
     }
     if report.names.is_empty() {
         writeln!(out, "This host may have no certificate just now: no role of its own is listed under any name.")?;
@@ -137,7 +174,7 @@ pub fn report(report: &Report, now: Timestamp) -> io::Result<()> {
     if let Some(problem) = &report.trust_problem {
         writeln!(out, "Trust: {problem}")?;
     }
-    Ok(())
+    say(&out)
 }
 
 fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
@@ -150,9 +187,11 @@ fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
             format!("not due before {}; until {}", due.with_distance(now), not_after.with_distance(now))
         }
         Outcome::Failed { error, critical: false, .. } => {
+            let error = cut(error, MAX_REMARK);
             format!("not renewed: {error}; what is there is still good")
         }
         Outcome::Failed { error, critical: true, .. } => {
+            let error = cut(error, MAX_REMARK);
             format!("NOT RENEWED, and {subject} is missing, expired or expires soon: {error}")
         }
         Outcome::ByHand => {
@@ -170,7 +209,7 @@ fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
 /// # Errors
 /// When standard output is closed.
 pub fn status(status: &Status, now: Timestamp) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     let servers: Vec<_> = status.server.iter().map(ToString::to_string).collect();
     let identity = &status.identity;
     writeln!(out, "host      {}", status.host)?;
@@ -188,6 +227,11 @@ pub fn status(status: &Status, now: Timestamp) -> io::Result<()> {
     }
     let ledger = &status.ledger;
     writeln!(out, "ledger    {} entries of {}, seen {}", ledger.size, ledger.origin, ledger.seen.with_distance(now))?;
+    if let Some(LedgerRecovery { statement, obeyed, seen, size, .. }) = &ledger.recovered {
+        let (statement, obeyed) = (statement.with_distance(now), obeyed.with_distance(now));
+        writeln!(out, "          recovered by the root's word of {statement}, obeyed {obeyed}:")?;
+        writeln!(out, "          {seen} entries had been seen, and {size} took their place")?;
+    }
     if let Some(problem) = &ledger.problem {
         writeln!(out, "          PROBLEM: {problem}")?;
     }
@@ -198,7 +242,7 @@ pub fn status(status: &Status, now: Timestamp) -> io::Result<()> {
     if status.bundles.is_empty() {
         writeln!(out, "\nno bundles; psfca renew asks the CA what this host may have")?;
     }
-    Ok(())
+    say(&out)
 }
 
 fn bundle_status(out: &mut impl io::Write, bundle: &BundleStatus, now: Timestamp) -> io::Result<()> {

@@ -13,6 +13,7 @@ use crate::enrollment::RequestAction;
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostState, Remark};
 use crate::name::HostName;
+use crate::profile::Lifetime;
 use crate::wire::{
     HostAnswer, HostDetails, HostFork, HostGrant, HostSummary, PendingRequest, PendingRequests, SaltKeysAnswer,
 };
@@ -23,6 +24,12 @@ pub struct Hosts {
     /// What to do
     #[command(subcommand)]
     pub command: HostCommand,
+    /// Ask over the network, as this host, which ca.yaml has to name under `operators`; list, show and disable only
+    #[arg(long, global = true)]
+    pub as_host: bool,
+    /// This host's settings, for --as-host (otherwise: /etc/psfca/host.yaml)
+    #[arg(long, global = true, value_name = "FILE", env = "PSFCA_HOST_CONFIG")]
+    pub host_config: Option<PathBuf>,
 }
 
 /// `psfca host …`
@@ -201,9 +208,9 @@ pub fn print_details(details: &HostDetails, now: Timestamp) -> io::Result<()> {
     let HostSummary { host, state, since, enrolled } = &details.summary;
     writeln!(out, "host      {host}")?;
     writeln!(out, "state     {state} since {}", since.with_distance(now))?;
-    if let Some(uid) = details.operator_uid {
+    if let Some(operator) = &details.operator {
         let remark = details.remark.as_ref().map(|remark| format!(": {remark}")).unwrap_or_default();
-        writeln!(out, "          by uid {uid}{remark}")?;
+        writeln!(out, "          by {operator}{remark}")?;
     }
     match state {
         HostState::Enabled => {}
@@ -244,8 +251,9 @@ fn write_fork(out: &mut impl Write, details: &HostDetails) -> io::Result<()> {
 }
 
 fn write_grant(out: &mut impl Write, grant: &HostGrant) -> io::Result<()> {
-    let life = humantime::format_duration(std::time::Duration::from_secs(grant.lifetime_seconds));
-    writeln!(out, "  {}  {life}, {}, {}", grant.name, grant.usages, grant.key)?;
+    let life = Lifetime::new(std::time::Duration::from_secs(grant.lifetime_seconds));
+    let life = life.map(|life| format!("{life}, ")).unwrap_or_default();
+    writeln!(out, "  {}  {life}{}, {}", grant.name, grant.usages, grant.key)?;
     match &grant.rule {
         Rule::Declaration { listed, role, defined, pattern, .. } => {
             writeln!(out, "    {listed}: it lists the role {role}")?;

@@ -7,9 +7,11 @@ pub mod host;
 pub mod hosts;
 pub mod init;
 pub mod inspect;
+pub mod recover;
 pub mod table;
 pub mod token;
 pub mod why;
+pub mod witness;
 
 use std::path::PathBuf;
 
@@ -20,6 +22,8 @@ use crate::name::{DnsName, HostName};
 use crate::token::ServerAddress;
 
 pub use audit::args::{Audit, AuditCheckpoint, AuditCommand, AuditExport, AuditList, AuditShow, AuditVerify, AuditWhy};
+pub use recover::Recover;
+pub use witness::Witness;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -66,20 +70,26 @@ pub enum Command {
     /// Serve the hosts of a restored CA again, once they have been looked at
     #[command(after_help = "Exit codes: 0 open, 1 still closed, or never was.")]
     Reopen(backup::Reopen),
+    /// Give up what the ledger lost, with the root's key, so that hosts go on
+    Recover(Recover),
+    /// Run a witness: a second machine whose cosignature shows that the ledger is one for all hosts
+    Witness(Witness),
     /// Show what is in a PEM file and what is wrong with it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is broken or expired.")]
     Inspect(Inspect),
     /// Give this host an identity, with a token, by an operator's approval or by its Salt key
     #[command(
-        after_help = "Exit codes: 0 enrolled, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 (--request) no operator has decided yet; run it again later, it goes on with the same key."
+        after_help = "Exit codes: 0 enrolled, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 its ledger is not what it must be, 7 (--request) no operator has decided yet; run it again later, it goes on with the same key."
     )]
     Enroll(Enroll),
     /// Get one certificate and install its bundle
-    #[command(after_help = "Exit codes: 0 done, 1 a local error, 3 denied, 4 the CA cannot be reached.")]
+    #[command(
+        after_help = "Exit codes: 0 done, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 its ledger is not what it must be."
+    )]
     Issue(Issue),
     /// Get every certificate that is due; what the timer runs
     #[command(
-        after_help = "Exit codes: 0 nothing was due, or all of it was renewed; 1 a local error; 3 the CA denied something that is due; 4 the CA cannot be reached and everything is still valid; 5 something is expired, missing or nearly so and could not be renewed. Where several apply: the first of 5, 1, 3, 4."
+        after_help = "Exit codes: 0 nothing was due, or all of it was renewed; 1 a local error; 3 the CA denied something that is due; 4 the CA cannot be reached and everything is still valid; 5 something is expired, missing or nearly so and could not be renewed; 6 the CA's ledger is not what it must be. Where several apply: the first of 5, 6, 1, 3, 4."
     )]
     Renew(Renew),
     /// Print the cipher list that the declaration has for a name, or its default
@@ -255,6 +265,9 @@ pub struct Issue {
     /// Print the bundle instead of installing it
     #[arg(long)]
     pub stdout: bool,
+    /// Replace what is there, also where this CA did not issue it
+    #[arg(long, conflicts_with_all = ["stdout", "csr"])]
+    pub force: bool,
     /// Let the CA make the key (the declaration must allow it with ca_made_key)
     #[arg(long, conflicts_with = "csr")]
     pub ca_made_key: bool,

@@ -60,7 +60,7 @@ impl<'a> Explanation<'a> {
         let service = declaration.service(name);
         let (grant, reason) = match verdict {
             Verdict::Granted(grant) => (Some(grant), None),
-            Verdict::Denied(denial) => (None, Some(denial.to_string())),
+            Verdict::Denied(denial) => (None, Some(denial.in_full())),
         };
         let host_roles = declaration.roles_of(host);
         Self {

@@ -54,6 +54,30 @@ async fn a_refusal_carries_the_reason_of_the_server() {
 }
 
 #[tokio::test]
+async fn no_reason_of_the_other_end_drives_the_terminal_or_fills_it() {
+    let said = |detail: &str| {
+        let problem = Problem {
+            kind: "urn:x\u{1b}".to_owned(),
+            title: "\u{9b}31m".to_owned(),
+            status: 403,
+            detail: detail.to_owned(),
+        };
+        let body = serde_json::to_string(&problem).unwrap();
+        format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    };
+    let answer = ask(said("\u{1b}]0;pwned\u{7}\u{1b}[2J all\nis \u{202e}well").as_bytes()).await.0.unwrap();
+    let problem = answer.problem();
+    assert_eq!(problem.detail, r"\u{1b}]0;pwned\u{7}\u{1b}[2J all\u{a}is \u{202e}well");
+    assert_eq!((problem.kind.as_str(), problem.title.as_str()), (r"urn:x\u{1b}", r"\u{9b}31m"));
+    let long = ask(said(&"x".repeat(100_000)).as_bytes()).await.0.unwrap();
+    assert!(long.ok().unwrap_err().to_string().len() < 3_000);
+    // What a parser says of an answer quotes the answer.
+    let answer = ask(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n\"a\\u001b\"").await.0.unwrap();
+    let error = answer.json::<crate::profile::Usages>().unwrap_err().to_string();
+    assert!(!error.contains('\u{1b}'), "{error:?}");
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_long_or_no_http_is_not_read() {
     let mut long = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", MAX_ADMIN_ANSWER + 1).into_bytes();
     long.resize(long.len() + MAX_ADMIN_ANSWER + 1, b'x');

@@ -1,6 +1,7 @@
 //! `ca.yaml`: what the CA is called, where it listens, where its files are and which limits hold.
 
 mod read;
+mod subject;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,8 +10,10 @@ use std::time::Duration;
 
 use crate::diagnostic::{Diagnostics, SourceFile};
 use crate::grant::Grant;
-use crate::name::DnsName;
+use crate::ledger::cosignature::WitnessKey;
+use crate::name::{DnsName, HostName};
 use crate::profile::{Lifetime, SubjectAltNames, SubjectFields};
+use crate::rate::{Rate, count};
 use crate::token::{ServerAddress, ServerName};
 
 /// Lifetime of the daemon's own certificate, in days; it renews itself while running.
@@ -75,6 +78,8 @@ impl CaKeyKind {
 pub struct Limits {
     /// Connections at one time.
     pub connections: usize,
+    /// Of these, with one host, or without an identity from one address.
+    pub connections_each: usize,
     /// Bytes in a request's body.
     pub body_bytes: usize,
     /// Time for the TLS handshake.
@@ -83,17 +88,64 @@ pub struct Limits {
     pub header: Duration,
     /// Time for a whole request.
     pub request: Duration,
+    /// Certificates that one host asks for.
+    pub issue: Rate,
+    /// Enrolments that are tried from one address.
+    pub enroll: Rate,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1_000,
+            connections_each: 100,
             body_bytes: 65_536,
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(10),
             request: Duration::from_secs(30),
+            issue: Rate::per_second(count(60), count(1)),
+            enroll: Rate::per_minute(count(10), count(6)),
         }
+    }
+}
+
+/// The witness that cosigns the ledger's heads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WitnessConfig {
+    /// Where it answers: `http://witness.psf.io:8444`, perhaps with a path that comes before the protocol's.
+    pub url: WitnessUrl,
+    /// The key by which its cosignatures are verified.
+    pub key: WitnessKey,
+}
+
+/// Where a witness answers: `http://NAME:PORT`, perhaps with a path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WitnessUrl {
+    /// Name and port.
+    pub address: ServerAddress,
+    /// What comes before the protocol's own paths; without a slash at its end.
+    pub prefix: String,
+}
+
+/// A text that is not such a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("that is not the URL of a witness")]
+pub struct NotAWitnessUrl;
+
+impl WitnessUrl {
+    /// Reads `http://NAME:PORT/PREFIX`.
+    ///
+    /// # Errors
+    /// [`NotAWitnessUrl`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, NotAWitnessUrl> {
+        let bare = text.strip_prefix("http://").ok_or(NotAWitnessUrl)?;
+        let (address, prefix) = bare.split_at(bare.find('/').unwrap_or(bare.len()));
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+        if !prefix.bytes().all(plain) || prefix.len() > 200 {
+            return Err(NotAWitnessUrl);
+        }
+        let address = ServerAddress::parse(address).map_err(|_| NotAWitnessUrl)?;
+        Ok(Self { address, prefix: prefix.trim_end_matches('/').to_owned() })
     }
 }
 
@@ -125,14 +177,20 @@ pub struct CaConfig {
     pub trust_bundle: PathBuf,
     /// The Unix socket for operators (`admin_socket`).
     pub admin_socket: PathBuf,
+    /// Hosts that may list, show and disable hosts over the network (`operators`).
+    pub operators: Vec<HostName>,
     /// The group that may use that socket (`admin_group`).
     pub admin_group: Option<String>,
     /// The longest lifetime a declaration may ask for (`max_days`).
     pub max_lifetime: Lifetime,
+    /// How long after a certificate's end its body is kept (`retention`); none: for ever.
+    pub retention: Option<Duration>,
     /// For how long after its end an identity can still be renewed (`identity_grace_days`).
     pub identity_grace: Duration,
     /// What clients can make the daemon do (`limits`).
     pub limits: Limits,
+    /// Who cosigns the ledger's heads (`witness`).
+    pub witness: Option<WitnessConfig>,
 }
 
 impl CaConfig {

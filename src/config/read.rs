@@ -2,19 +2,23 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{CaConfig, CaKeyKind, CaName, Limits};
+use super::subject::subject;
+use super::{CaConfig, CaKeyKind, CaName, Limits, WitnessConfig, WitnessUrl};
 use crate::diagnostic::{Diagnostics, SourceFile};
-use crate::name::DnsName;
-use crate::profile::{Lifetime, SHORTEST_LIFETIME, SubjectFields};
+use crate::ledger::cosignature::WitnessKey;
+use crate::name::{DnsName, HostName};
+use crate::profile::{Lifetime, SHORTEST_LIFETIME};
+use crate::rate::Rate;
 use crate::token::{ServerAddress, ServerName};
 use crate::yaml::reader::{Fields, Reader};
 use crate::yaml::{self, Node};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 18] = [
     "name",
     "cert_opts",
     "trust_domain",
@@ -27,14 +31,19 @@ const KEYS: [&str; 15] = [
     "trust_bundle",
     "admin_socket",
     "admin_group",
+    "operators",
     "max_days",
+    "retention",
     "identity_grace_days",
     "limits",
+    "witness",
 ];
 /// Most files in a declaration.
 const MAX_FILES: usize = 1_000;
 /// Most names on the daemon's own certificate.
 const MAX_SERVER_NAMES: usize = 100;
+/// Most hosts that may look after hosts.
+const MAX_OPERATORS: usize = 100;
 /// Lifetime ceiling when `ca.yaml` names none.
 const DEFAULT_MAX_DAYS: u64 = 90;
 /// For how many days after its end an identity can be renewed when `ca.yaml` does not say, and the most.
@@ -42,6 +51,10 @@ const IDENTITY_GRACE_DAYS: u64 = 7;
 const MAX_IDENTITY_GRACE_DAYS: u64 = 30;
 /// Highest ceiling: well inside the three years of an issuing CA (rule R5).
 const HIGHEST_MAX_DAYS: f64 = 825.0;
+/// Days that bodies are kept when `ca.yaml` does not say.
+const DEFAULT_RETENTION_DAYS: u64 = 400;
+/// A hundred years.
+const HIGHEST_RETENTION_DAYS: u64 = 36_500;
 
 pub(super) fn config(file: &SourceFile) -> Result<(CaConfig, Diagnostics), Diagnostics> {
     let mut out = Diagnostics::new();
@@ -72,11 +85,14 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
     let paths = paths(reader, fields, name.as_ref());
     let admin_group =
         fields.get("admin_group").and_then(|node| reader.parsed(node, "admin_group", "name a Unix group", group_name));
+    let operators = fields.get("operators").map(|node| operators(reader, node)).unwrap_or_default();
     let max_lifetime = max_lifetime(reader, fields);
+    let retention = retention(reader, fields);
     let grace = fields.get("identity_grace_days").map_or(Some(IDENTITY_GRACE_DAYS), |node| {
         reader.integer(node, "identity_grace_days", 0..=MAX_IDENTITY_GRACE_DAYS)
     });
     let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
+    let witness = fields.get("witness").map(|node| witness(reader, node));
     let ca_key = fields.get("ca_key").map_or(CaKeyKind::default(), |node| ca_key(reader, node));
     Some(CaConfig {
         name: name?,
@@ -91,10 +107,25 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
         trust_bundle: paths.trust_bundle,
         admin_socket: paths.admin_socket,
         admin_group,
+        operators,
         max_lifetime: max_lifetime?,
+        retention: retention?,
         identity_grace: Duration::from_secs(grace? * 86_400),
         limits,
+        // Half a witness is a mistake that was reported, and not none.
+        witness: witness.map_or(Some(None), |read| read.map(Some))?,
     })
+}
+
+fn witness(reader: &mut Reader<'_>, node: &Node) -> Option<WitnessConfig> {
+    const URL: &str = "write where it answers, such as http://witness.psf.io:8444";
+    const KEY: &str = "write what psfca witness --key prints on the witness' machine";
+    let fields = reader.fields(node, "witness", &["url", "key"]);
+    let url = required(reader, node, fields, "url", URL);
+    let url = url.and_then(|node| reader.parsed(node, "url", URL, WitnessUrl::parse));
+    let key = required(reader, node, fields, "key", KEY);
+    let key = key.and_then(|node| reader.parsed(node, "key", KEY, WitnessKey::parse));
+    Some(WitnessConfig { url: url?, key: key? })
 }
 
 fn required<'n>(reader: &mut Reader<'_>, root: &Node, fields: Fields<'n>, key: &str, help: &str) -> Option<&'n Node> {
@@ -113,64 +144,19 @@ fn ca_key(reader: &mut Reader<'_>, node: &Node) -> CaKeyKind {
     read.unwrap_or_default()
 }
 
+fn operators(reader: &mut Reader<'_>, node: &Node) -> Vec<HostName> {
+    const HELP: &str = "write the names of enrolled hosts, such as [ops0.psf.io]";
+    let listed = reader.list(node, "operators");
+    if listed.len() > MAX_OPERATORS {
+        reader.error(&node.span, format!("there are more than {MAX_OPERATORS} operators"), "name fewer hosts");
+    }
+    listed.iter().filter_map(|node| reader.parsed(node, "operators", HELP, HostName::parse)).collect()
+}
+
 fn group_name(text: &str) -> Result<String, &'static str> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     let fits = (1..=32).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('-');
     fits.then(|| text.to_owned()).ok_or("that is not the name of a Unix group")
-}
-
-fn subject(reader: &mut Reader<'_>, node: &Node) -> SubjectFields {
-    const KNOWN: [&str; 7] = ["C", "ST", "L", "O", "OU", "emailAddress", "CN"];
-    let fields = reader.fields(node, "cert_opts", &KNOWN);
-    if let Some(node) = fields.get("CN") {
-        reader.error(
-            &node.span,
-            "cert_opts cannot have CN: the common name is the CA's name",
-            "remove CN and set the key \"name\"",
-        );
-    }
-    let mut part = |key: &str, most: usize| {
-        let node = fields.get(key)?;
-        reader.parsed(node, key, "shorten or correct it", |text| subject_part(text, most))
-    };
-    let parts = SubjectFields {
-        country: part("C", 2),
-        state: part("ST", 128),
-        locality: part("L", 128),
-        organization: part("O", 64),
-        organizational_unit: part("OU", 64),
-        email: part("emailAddress", 255),
-    };
-    if let (Some(country), Some(node)) = (&parts.country, fields.get("C"))
-        && (country.len() != 2 || !country.bytes().all(|b| b.is_ascii_uppercase()))
-    {
-        reader.error(&node.span, format!("{country:?} is not a country code"), "write two capital letters, such as US");
-    }
-    if let (Some(email), Some(node)) = (&parts.email, fields.get("emailAddress"))
-        && !is_email(email)
-    {
-        reader.error(&node.span, format!("{email:?} is not an e-mail address"), "write LOCAL@DOMAIN in ASCII");
-    }
-    parts
-}
-
-/// The bounds are those of RFC 5280, appendix A.1.
-fn subject_part(text: &str, most: usize) -> Result<String, String> {
-    let length = text.chars().count();
-    if length > most {
-        return Err(format!("it has {length} characters; {most} is the most (RFC 5280)"));
-    }
-    if text.chars().any(char::is_control) || text.trim() != text {
-        return Err("it begins or ends with white space, or holds a control character".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-fn is_email(text: &str) -> bool {
-    let Some((local, domain)) = text.split_once('@') else { return false };
-    let local_fits =
-        !local.is_empty() && local.bytes().all(|b| b.is_ascii_graphic() && !b"()<>[]:;,\\\"@".contains(&b));
-    local_fits && DnsName::parse(&domain.to_ascii_lowercase()).is_ok()
 }
 
 fn server_names(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<Vec<ServerName>> {
@@ -304,8 +290,39 @@ fn max_lifetime(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<Lifetime>
     lifetime
 }
 
+/// None inside stands for ever.
+fn retention(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<Option<Duration>> {
+    let days = match fields.get("retention") {
+        None => DEFAULT_RETENTION_DAYS,
+        Some(node) => {
+            let help = format!("write 1 to {HIGHEST_RETENTION_DAYS}, or forever");
+            let read = reader.parsed(node, "retention", &help, |text| match text.parse() {
+                _ if text == "forever" => Ok(None),
+                Ok(days @ 1..=HIGHEST_RETENTION_DAYS) => Ok(Some(days)),
+                _ => Err("it is neither a whole number of days, at least one, nor forever"),
+            });
+            match read? {
+                Some(days) => days,
+                None => return Some(None),
+            }
+        }
+    };
+    Some(Some(Duration::from_secs(days * 86_400)))
+}
+
 fn limits(reader: &mut Reader<'_>, node: &Node) -> Limits {
-    const KNOWN: [&str; 5] = ["connections", "body_kib", "handshake_seconds", "header_seconds", "request_seconds"];
+    const KNOWN: [&str; 10] = [
+        "connections",
+        "connections_each",
+        "body_kib",
+        "handshake_seconds",
+        "header_seconds",
+        "request_seconds",
+        "issue_burst",
+        "issue_per_second",
+        "enroll_burst",
+        "enroll_per_minute",
+    ];
     let fields = reader.fields(node, "limits", &KNOWN);
     let mut number =
         |key: &str, range: RangeInclusive<u64>| fields.get(key).and_then(|node| reader.integer(node, key, range));
@@ -313,12 +330,24 @@ fn limits(reader: &mut Reader<'_>, node: &Node) -> Limits {
     let size = |given: Option<u64>, unit: usize, default: usize| {
         given.and_then(|n| usize::try_from(n).ok()).map_or(default, |n| n * unit)
     };
+    let count = |given: Option<u64>| given.and_then(|n| u32::try_from(n).ok()).and_then(NonZeroU32::new);
     Limits {
         connections: size(number("connections", 1..=100_000), 1, default.connections),
+        connections_each: size(number("connections_each", 1..=100_000), 1, default.connections_each),
         // A request for an RSA-8192 key has 3 KiB; below that nothing would work.
         body_bytes: size(number("body_kib", 4..=1_024), 1_024, default.body_bytes),
         handshake: number("handshake_seconds", 1..=300).map_or(default.handshake, Duration::from_secs),
         header: number("header_seconds", 1..=300).map_or(default.header, Duration::from_secs),
         request: number("request_seconds", 1..=600).map_or(default.request, Duration::from_secs),
+        issue: Rate {
+            burst: count(number("issue_burst", 1..=10_000)).unwrap_or(default.issue.burst),
+            count: count(number("issue_per_second", 1..=10_000)).unwrap_or(default.issue.count),
+            ..default.issue
+        },
+        enroll: Rate {
+            burst: count(number("enroll_burst", 1..=10_000)).unwrap_or(default.enroll.burst),
+            count: count(number("enroll_per_minute", 1..=10_000)).unwrap_or(default.enroll.count),
+            ..default.enroll
+        },
     }
 }

@@ -15,13 +15,13 @@ use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile};
 use crate::digest::Digest;
 use crate::grant::{Place, ServiceTerms};
 use crate::name::{DnsName, HostName, RoleName};
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, ProgramBudget};
 use crate::profile::Lifetime;
 use crate::token::ServerName;
 use crate::yaml::reader::Reader;
 use crate::yaml::{self, Node};
 
-pub use names::canonical;
+pub use names::{LONGEST_NAME, canonical};
 
 /// What `ca.yaml` demands of every declaration.
 #[derive(Clone, Debug)]
@@ -193,6 +193,7 @@ struct Draft {
     services: Vec<DraftService>,
     roles: Vec<DraftRole>,
     ciphers: BTreeMap<String, String>,
+    programs: ProgramBudget,
 }
 
 struct DraftService {
@@ -265,7 +266,7 @@ fn read_file(reader: &mut Reader<'_>, root: &Node, rules: &Rules, draft: &mut Dr
     }
     if let Some(node) = top.get("roles") {
         for entry in reader.entries(node, "roles") {
-            draft.roles.extend(roles::read(reader, entry));
+            draft.roles.extend(roles::read(reader, entry, &mut draft.programs));
         }
     }
 }

@@ -17,8 +17,9 @@ const KEYS: [&str; 7] = ["roles", "days", "aliases", "ip", "usages", "key", "ca_
 const MAX_NAMES: usize = 100;
 /// Most roles that one name may list.
 const MAX_ROLES: usize = 100;
-/// File systems allow 255 bytes; `.pem` and the suffix of a temporary file have to fit as well.
-const MAX_FILE_STEM: usize = 230;
+/// The most characters of a declared name. File systems allow 255 bytes, and while a host installs a bundle
+/// its file is called `.NAME.pem.psfca-` with 16 digits.
+pub const LONGEST_NAME: usize = 227;
 const DAY: f64 = 86_400.0;
 
 /// The one spelling of a DNS name: lower case, without a trailing dot.
@@ -78,12 +79,12 @@ fn dns_name(reader: &mut Reader<'_>, text: &str, span: &Range<usize>) -> Option<
 
 fn report_long_file_name(reader: &mut Reader<'_>, name: &DnsName, span: &Range<usize>) {
     let length = name.as_str().len();
-    if length > MAX_FILE_STEM {
+    if length > LONGEST_NAME {
         let message = format!("the name has {length} characters, too many for the name of its bundle's file");
         reader.error(
             span,
             message,
-            format!("use at most {MAX_FILE_STEM} characters, or make it an alias of a shorter name"),
+            format!("use at most {LONGEST_NAME} characters, or make it an alias of a shorter name"),
         );
     }
 }

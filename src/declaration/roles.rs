@@ -3,12 +3,12 @@
 use super::DraftRole;
 use crate::diagnostic::Diagnostic;
 use crate::name::RoleName;
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, ProgramBudget};
 use crate::yaml::reader::Reader;
 use crate::yaml::{Entry, Node, Value};
 
 /// Reads `role: "pattern"`, or `role:` with `pattern`, `purpose`, `contact` and `category` below it.
-pub(super) fn read(reader: &mut Reader<'_>, entry: &Entry) -> Option<DraftRole> {
+pub(super) fn read(reader: &mut Reader<'_>, entry: &Entry, budget: &mut ProgramBudget) -> Option<DraftRole> {
     let name = match RoleName::parse(&entry.key) {
         Ok(name) => Some(name),
         Err(error) => {
@@ -16,7 +16,7 @@ pub(super) fn read(reader: &mut Reader<'_>, entry: &Entry) -> Option<DraftRole> 
             None
         }
     };
-    let pattern = pattern_node(reader, entry).and_then(|node| read_pattern(reader, node));
+    let pattern = pattern_node(reader, entry).and_then(|node| read_pattern(reader, node, budget));
     Some(DraftRole { file: reader.file.clone(), span: entry.key_span.clone(), name: name?, pattern })
 }
 
@@ -33,12 +33,16 @@ fn pattern_node<'n>(reader: &mut Reader<'_>, entry: &'n Entry) -> Option<&'n Nod
     found
 }
 
-fn read_pattern(reader: &mut Reader<'_>, node: &Node) -> Option<Pattern> {
+fn read_pattern(reader: &mut Reader<'_>, node: &Node, budget: &mut ProgramBudget) -> Option<Pattern> {
+    // That was reported once; to compile the rest as well would only cost time.
+    if budget.is_exceeded() {
+        return None;
+    }
     let text = match &node.value {
         Value::Scalar { text, .. } => text,
         _ => return reader.text(node, "a pattern").and(None),
     };
-    match Pattern::parse(text) {
+    match Pattern::parse_within(text, budget) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
             let span = node.locate(reader.file, error.range.clone());

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::diagnostic::Severity;
 use crate::profile::{KeyKind, Usages};
 
 fn file(path: &str, text: &str) -> SourceFile {
@@ -150,4 +151,34 @@ fn a_cipher_list_is_one_line_and_belongs_to_a_name_or_to_all() {
     assert_eq!(declaration.ciphers(Some(&name("b.psf.io"))), Some("D"));
     assert_eq!(parse("{a.psf.io: A}").unwrap().0.ciphers(None), None);
     assert!(parse(r#"{default: "D\nssl_prefer_server_ciphers off"}"#).is_err());
+}
+
+#[test]
+fn all_programs_of_a_declaration_have_one_bound_and_the_mistake_has_its_place() {
+    let roles = |count, pattern: &str| {
+        let roles: Vec<_> = (0..count).map(|n| format!("  r{n}: '{pattern}'\n")).collect();
+        let roles = roles.concat();
+        let text = format!("tls: {{gen_certs: {{a.psf.io: {{roles: [r0]}}}}}}\nroles:\n{roles}");
+        Declaration::parse(&[file("t", &text)], &Rules::default())
+    };
+    // Each alone is good, and 9,000 of them fit into 360 kB of text.
+    let large = "E@[a-z]{2000}[0-9]{1500}";
+    assert!(roles(1, large).is_ok());
+    let mistakes = roles(9_000, large).unwrap_err();
+    assert_eq!(mistakes.count(Severity::Error), 1, "{mistakes}");
+    let only = mistakes.iter().find(|mistake| mistake.severity == Severity::Error).unwrap();
+    assert!(only.message.ends_with("take more than 64 MiB when they are compiled"), "{}", only.message);
+    let (line, column) = only.file.line_column(only.span.start);
+    assert!((10..9_000).contains(&line) && column > 6, "{line}:{column}");
+    // What people write is far from it.
+    assert!(roles(9_000, r"E@pg[0-9]+\.iad1\.psf\.io").is_ok());
+}
+
+#[test]
+fn a_name_that_no_host_could_install_is_a_mistake() {
+    let name = |length: usize| format!("{}.io", ["a".repeat(60).as_str(); 4].join(".").split_at(length - 3).0);
+    let declared = |name: String| read(&format!("tls: {{gen_certs: {{{name}: {{roles: [r]}}}}}}\nroles: {{r: '*'}}\n"));
+    assert!(declared(name(LONGEST_NAME)).is_ok());
+    let mistake = declared(name(LONGEST_NAME + 1)).unwrap_err();
+    assert!(mistake.contains("228 characters, too many for the name of its bundle's file"), "{mistake}");
 }

@@ -11,8 +11,9 @@ use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork, KeyDecision, KeyRequest, RequestAction, SaltKeyChange};
 use crate::grant::{CertificateKind, Rule};
-use crate::host::{HostAction, HostChange, Remark};
-use crate::name::HostName;
+use crate::host::{HostAction, HostChange, OperatorName, Remark};
+use crate::name::{DnsName, HostName};
+use crate::refusal::{RefusalReason, RefusalRecord};
 use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 use crate::wire::EventKind;
@@ -31,7 +32,6 @@ pub(super) struct FlatEntry {
     not_after: Option<Timestamp>,
     key_sha256: Option<Digest>,
     other_key_sha256: Option<Digest>,
-    address: Option<IpAddr>,
     salt_key: Option<Digest>,
     ca_made_key: Option<bool>,
     tbs_sha256: Option<Digest>,
@@ -42,6 +42,13 @@ pub(super) struct FlatEntry {
     expires: Option<Timestamp>,
     replace: Option<bool>,
     operator_uid: Option<u32>,
+    operator_host: Option<HostName>,
+    ended_before: Option<Timestamp>,
+    reason: Option<RefusalReason>,
+    address: Option<IpAddr>,
+    repeated: Option<u64>,
+    omitted: Option<u64>,
+    statement: Option<String>,
     remark: Option<Remark>,
     size: Option<u64>,
     root: Option<Digest>,
@@ -57,8 +64,12 @@ macro_rules! required {
 
 impl FlatEntry {
     fn host_changed(self, action: HostAction) -> Result<Event, &'static str> {
-        let change =
-            HostChange { host: required!(self.host), operator_uid: required!(self.operator_uid), remark: self.remark };
+        let operator = match (self.operator_uid, self.operator_host) {
+            (Some(uid), None) => OperatorName::OperatorUid(uid),
+            (None, Some(host)) => OperatorName::OperatorHost(host),
+            _ => return Err("one of `operator_uid` and `operator_host` says who did it"),
+        };
+        let change = HostChange { host: required!(self.host), operator, remark: self.remark };
         Ok(Event::host_changed(action, change))
     }
 
@@ -118,6 +129,18 @@ impl TryFrom<FlatEntry> for Entry {
                 host: required!(flat.host),
                 key_sha256: required!(flat.key_sha256),
             }),
+            EventKind::BodiesDropped => Event::BodiesDropped { ended_before: required!(flat.ended_before) },
+            EventKind::Refused => Event::Refused(RefusalRecord {
+                reason: required!(flat.reason),
+                host: flat.host,
+                name: flat.name.map(|name| DnsName::parse(&name)).transpose().map_err(|_| "`name` is no DNS name")?,
+                address: required!(flat.address),
+                repeated: required!(flat.repeated),
+                omitted: required!(flat.omitted),
+            }),
+            EventKind::Recovered => {
+                Event::Recovered { statement: required!(flat.statement), operator_uid: required!(flat.operator_uid) }
+            }
             EventKind::HostDisabled => flat.host_changed(HostAction::Disable)?,
             EventKind::HostEnabled => flat.host_changed(HostAction::Enable)?,
             EventKind::HostRemoved => flat.host_changed(HostAction::Remove)?,

@@ -5,11 +5,13 @@
 //! hashes what is stored. The index is the entry's position and not part of it.
 
 pub mod checkpoint;
+pub mod cosignature;
 mod flat;
 pub mod frontier;
 pub mod note;
 pub mod tile;
 pub mod tree;
+pub mod witness;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,7 @@ use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest, Reque
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange};
 use crate::name::HostName;
+use crate::refusal::RefusalRecord;
 use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 use crate::wire::EventKind;
@@ -54,6 +57,20 @@ pub enum Event {
     },
     /// A host was let in; the identity's own entry follows.
     HostEnrolled(Enrollment),
+    /// Bodies of certificates before this entry are dropped after their retention; those of CAs stay.
+    BodiesDropped {
+        /// Only of certificates that ended before this moment.
+        ended_before: Timestamp,
+    },
+    /// A request was refused; not every one gets an entry.
+    Refused(RefusalRecord),
+    /// An operator with the root's key gave up what was lost.
+    Recovered {
+        /// The signed root statement, whole.
+        statement: String,
+        /// Who ran the command.
+        operator_uid: u32,
+    },
     /// An operator disabled a host.
     HostDisabled(HostChange),
     /// An operator enabled a host.
@@ -105,6 +122,9 @@ impl Event {
             Self::Declaration { .. } => EventKind::Declaration,
             Self::TokenMade { .. } => EventKind::TokenMade,
             Self::HostEnrolled(_) => EventKind::HostEnrolled,
+            Self::BodiesDropped { .. } => EventKind::BodiesDropped,
+            Self::Refused(_) => EventKind::Refused,
+            Self::Recovered { .. } => EventKind::Recovered,
             Self::HostDisabled(_) => EventKind::HostDisabled,
             Self::HostEnabled(_) => EventKind::HostEnabled,
             Self::HostRemoved(_) => EventKind::HostRemoved,
@@ -124,13 +144,18 @@ impl Event {
     pub const fn host(&self) -> Option<&HostName> {
         match self {
             Self::Certificate(record) => record.host.as_ref(),
-            Self::Declaration { .. } | Self::Restored(_) | Self::Reopened(_) => None,
+            Self::Declaration { .. }
+            | Self::BodiesDropped { .. }
+            | Self::Recovered { .. }
+            | Self::Restored(_)
+            | Self::Reopened(_) => None,
             Self::TokenMade { host, .. } => Some(host),
             Self::HostEnrolled(enrollment) => Some(&enrollment.host),
             Self::HostFrozen(fork) => Some(&fork.host),
             Self::HostRequested(request) => Some(&request.host),
             Self::HostApproved(decision) | Self::HostRejected(decision) => Some(&decision.host),
             Self::SaltKeyImported(change) | Self::SaltKeyRemoved(change) => Some(&change.host),
+            Self::Refused(record) => record.host.as_ref(),
             Self::HostDisabled(change) | Self::HostEnabled(change) | Self::HostRemoved(change) => Some(&change.host),
         }
     }
@@ -214,7 +239,9 @@ impl Entry {
     /// # Errors
     /// [`EntryError::Unreadable`] and [`EntryError::Version`].
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
-        let entry: Self = serde_json::from_slice(bytes)?;
+        // All of it is UTF-8 or none is read, so that not every string in it has to be looked at again.
+        let text = std::str::from_utf8(bytes).map_err(serde::de::Error::custom).map_err(EntryError::Unreadable)?;
+        let entry: Self = serde_json::from_str(text)?;
         if entry.v != 1 {
             return Err(EntryError::Version(entry.v));
         }
@@ -277,6 +304,31 @@ mod tests {
             r#"{"v":1,"time":"2026-11-21T10:00:00Z","event":"certificate","kind":"service","serial":"0102","name":"postgresql.psf.io","host":"pg0.iad1.psf.io","not_before":"2026-11-21T09:00:00Z","not_after":"2026-11-22T10:00:00Z","key_sha256":"2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683","ca_made_key":false,"tbs_sha256":"3595d0af0f0ba42721b917ff183f98a4f8208bee7c84efa02badb2d41e22d69f","rule":{"by":"server_names"}}"#
         );
         assert_eq!(Entry::decode(encoded.bytes()).unwrap(), entry);
+    }
+
+    #[test]
+    fn the_format_of_a_refusal_never_changes() {
+        let time = Timestamp::from_unix(1_795_255_200);
+        let refused = RefusalRecord {
+            reason: crate::refusal::RefusalReason::Denied,
+            host: Some(HostName::parse("pg0.iad1.psf.io").unwrap()),
+            name: Some(crate::name::DnsName::parse("lb.psf.io").unwrap()),
+            address: "2001:db8::1".parse().unwrap(),
+            repeated: 2,
+            omitted: 0,
+        };
+        let stranger = RefusalRecord { host: None, name: None, ..refused.clone() };
+        for (refused, middle) in
+            [(refused, r#""denied","host":"pg0.iad1.psf.io","name":"lb.psf.io""#), (stranger, r#""denied""#)]
+        {
+            let entry = Entry::new(time, Event::Refused(refused));
+            let encoded = entry.encode().unwrap();
+            let expected = format!(
+                r#"{{"v":1,"time":"2026-11-21T10:00:00Z","event":"refused","reason":{middle},"address":"2001:db8::1","repeated":2,"omitted":0}}"#
+            );
+            assert_eq!(std::str::from_utf8(encoded.bytes()).unwrap(), expected);
+            assert_eq!(Entry::decode(encoded.bytes()).unwrap(), entry);
+        }
     }
 
     #[test]

@@ -48,9 +48,7 @@ impl NoteVerifier {
     /// # Errors
     /// [`NoteError::Key`].
     pub fn new(name: &str, key: [u8; 32]) -> Result<Self, NoteError> {
-        if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c == '+' || c.is_control()) {
-            return Err(NoteError::Key);
-        }
+        check_name(name)?;
         Ok(Self { name: name.to_owned(), key })
     }
 
@@ -59,12 +57,8 @@ impl NoteVerifier {
     /// # Errors
     /// [`NoteError::Key`].
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        let (name, rest) = text.trim().split_once('+').ok_or(NoteError::Key)?;
-        let (hash, key) = rest.split_once('+').ok_or(NoteError::Key)?;
-        let key = STANDARD.decode(key).map_err(|_| NoteError::Key)?;
-        let (&[ED25519_TYPE], key) = key.split_at_checked(1).ok_or(NoteError::Key)? else { return Err(NoteError::Key) };
-        let verifier = Self::new(name, key.try_into().map_err(|_| NoteError::Key)?)?;
-        if parse_hex(hash).as_deref() != Some(&verifier.hash()) { Err(NoteError::Key) } else { Ok(verifier) }
+        let (name, key) = parse_key(text, ED25519_TYPE)?;
+        Ok(Self { name, key })
     }
 
     /// The key's name.
@@ -73,11 +67,8 @@ impl NoteVerifier {
         &self.name
     }
 
-    /// The first four octets of SHA-256(name ‖ newline ‖ type ‖ key).
     fn hash(&self) -> [u8; 4] {
-        let digest = Digest::of_parts(&[self.name.as_bytes(), b"\n", &[ED25519_TYPE], &self.key]);
-        let [a, b, c, d, ..] = *digest.as_bytes();
-        [a, b, c, d]
+        key_hash(&self.name, ED25519_TYPE, &self.key)
     }
 
     /// The text of `note`, if this key has signed it. Signatures by other keys are not looked at.
@@ -85,12 +76,7 @@ impl NoteVerifier {
     /// # Errors
     /// [`NoteError`].
     pub fn open<'n>(&self, note: &'n str) -> Result<&'n str, NoteError> {
-        let (text, signatures) = split(note)?;
-        let mut mine = signatures.filter_map(|(name, blob)| {
-            let (hash, signature) = blob.split_first_chunk()?;
-            (name == self.name && *hash == self.hash()).then(|| signature.to_vec())
-        });
-        let signature = mine.next().ok_or_else(|| NoteError::Unsigned(self.name.clone()))?;
+        let (text, signature) = signature_by(note, &self.name, self.hash())?;
         UnparsedPublicKey::new(&ED25519, &self.key)
             .verify(text.as_bytes(), &signature)
             .map_err(|_| NoteError::WrongSignature(self.name.clone()))?;
@@ -100,8 +86,7 @@ impl NoteVerifier {
 
 impl fmt::Display for NoteVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key: Vec<u8> = std::iter::once(ED25519_TYPE).chain(self.key).collect();
-        write!(f, "{}+{}+{}", self.name, hex(&self.hash()), STANDARD.encode(key))
+        f.write_str(&key_text(&self.name, ED25519_TYPE, &self.key))
     }
 }
 
@@ -146,10 +131,55 @@ impl NoteSigner {
     /// `text`, which ends in a newline, with a signature below it.
     #[must_use]
     pub fn sign(&self, text: &str) -> String {
-        let mut blob = self.verifier.hash().to_vec();
-        blob.extend_from_slice(self.pair.sign(text.as_bytes()).as_ref());
-        format!("{text}\n{SIGNATURE_START}{} {}\n", self.verifier.name, STANDARD.encode(blob))
+        let signature = self.pair.sign(text.as_bytes());
+        format!("{text}\n{}", signature_line(&self.verifier.name, self.verifier.hash(), signature.as_ref()))
     }
+}
+
+/// The first four octets of SHA-256(name ‖ newline ‖ type ‖ key), by which a signature names its key.
+pub(super) fn key_hash(name: &str, kind: u8, key: &[u8; 32]) -> [u8; 4] {
+    let digest = Digest::of_parts(&[name.as_bytes(), b"\n", &[kind], key]);
+    let [a, b, c, d, ..] = *digest.as_bytes();
+    [a, b, c, d]
+}
+
+/// A key as people hand it on: `NAME+HASH+KEY`.
+pub(super) fn key_text(name: &str, kind: u8, key: &[u8; 32]) -> String {
+    let blob: Vec<u8> = std::iter::once(kind).chain(*key).collect();
+    format!("{name}+{}+{}", hex(&key_hash(name, kind, key)), STANDARD.encode(blob))
+}
+
+/// Reads what [`key_text`] writes, of this kind.
+pub(super) fn parse_key(text: &str, kind: u8) -> Result<(String, [u8; 32]), NoteError> {
+    let (name, rest) = text.trim().split_once('+').ok_or(NoteError::Key)?;
+    let (hash, key) = rest.split_once('+').ok_or(NoteError::Key)?;
+    let key = STANDARD.decode(key).map_err(|_| NoteError::Key)?;
+    let (found, key) = key.split_first().ok_or(NoteError::Key)?;
+    let key: [u8; 32] = key.try_into().map_err(|_| NoteError::Key)?;
+    check_name(name)?;
+    let fits = *found == kind && parse_hex(hash).as_deref() == Some(&key_hash(name, kind, &key));
+    if fits { Ok((name.to_owned(), key)) } else { Err(NoteError::Key) }
+}
+
+/// A key's name is neither empty nor has it white space or a plus sign.
+pub(super) fn check_name(name: &str) -> Result<(), NoteError> {
+    let bad = name.is_empty() || name.chars().any(|c| c.is_whitespace() || c == '+' || c.is_control());
+    if bad { Err(NoteError::Key) } else { Ok(()) }
+}
+
+/// One line below a note's text.
+pub(super) fn signature_line(name: &str, hash: [u8; 4], signature: &[u8]) -> String {
+    format!("{SIGNATURE_START}{name} {}\n", STANDARD.encode([&hash[..], signature].concat()))
+}
+
+/// A note's text, and the first signature that says it is by this key.
+pub(super) fn signature_by<'n>(note: &'n str, name: &str, hash: [u8; 4]) -> Result<(&'n str, Vec<u8>), NoteError> {
+    let (text, mut signatures) = split(note)?;
+    let mine = signatures.find_map(|(by, blob)| {
+        let (found, signature) = blob.split_first_chunk()?;
+        (by == name && *found == hash).then(|| signature.to_vec())
+    });
+    Ok((text, mine.ok_or_else(|| NoteError::Unsigned(name.to_owned()))?))
 }
 
 /// A note's text, with its last newline, and its signatures: name, key hash and signature.

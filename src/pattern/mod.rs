@@ -4,6 +4,7 @@
 //! refused when they are read. Two differences change verdicts, both towards fewer hosts: a regular
 //! expression must match the whole name, and matchers on what a host says about itself are refused.
 
+mod budget;
 mod glob;
 mod regular;
 
@@ -11,6 +12,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::name::HostName;
+pub use budget::ProgramBudget;
 use glob::Glob;
 
 /// Longest pattern in bytes.
@@ -23,6 +25,7 @@ const MAX_DEPTH: usize = 32;
 pub struct Pattern {
     text: Box<str>,
     expression: Expression,
+    size: usize,
 }
 
 /// What is wrong with a pattern, and where in its text.
@@ -90,6 +93,9 @@ pub enum Reason {
     /// A text in `L@` that is no host name.
     #[error("{0:?} in the list is no host name: {1}")]
     NotAHost(String, crate::name::NameError),
+    /// One regular expression more than there is room for.
+    #[error("this regular expression and those before it take more than {} MiB when they are compiled", budget::MAX_PROGRAMS >> 20)]
+    Programs,
     /// A regular expression that cannot be used.
     #[error("{0}")]
     Regex(String),
@@ -103,7 +109,7 @@ impl Reason {
             Self::SelfReported(_) | Self::Address | Self::NodeGroup | Self::RangeServer | Self::Unknown(_) => {
                 "match the host's name instead: a glob (pg*.psf.io), E@regex or L@host,host"
             }
-            Self::Regex(_) => "see \"Regular expressions\" in docs/declaration.md",
+            Self::Regex(_) | Self::Programs => "see \"Regular expressions\" in docs/declaration.md",
             _ => "see \"Patterns\" in docs/declaration.md",
         }
     }
@@ -113,7 +119,7 @@ impl Reason {
 #[derive(Clone)]
 enum Expression {
     Glob(Glob),
-    Regex(Box<regex::bytes::Regex>),
+    Regex(Box<regex_automata::meta::Regex>),
     List(Box<[HostName]>),
     Not(Box<Self>),
     And(Vec<Self>),
@@ -124,7 +130,7 @@ impl Expression {
     fn matches(&self, host: &HostName) -> bool {
         match self {
             Self::Glob(glob) => glob.matches(host.as_str()),
-            Self::Regex(regex) => regex.is_match(host.as_str().as_bytes()),
+            Self::Regex(regex) => regex.is_match(host.as_str()),
             Self::List(hosts) => hosts.contains(host),
             Self::Not(inner) => !inner.matches(host),
             Self::And(parts) => parts.iter().all(|part| part.matches(host)),
@@ -134,21 +140,30 @@ impl Expression {
 }
 
 impl Pattern {
-    /// Reads a compound pattern such as `pg*.iad1.psf.io and not pg0.iad1.psf.io`.
+    /// Reads a compound pattern such as `pg*.iad1.psf.io and not pg0.iad1.psf.io`, alone.
     ///
     /// # Errors
     /// The first thing that is wrong, with its place in the text.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
+        Self::parse_within(text, &mut ProgramBudget::default())
+    }
+
+    /// The same for one of many patterns, whose programs take from one `budget`.
+    ///
+    /// # Errors
+    /// As [`Pattern::parse`], and [`Reason::Programs`] where the budget does not do.
+    pub fn parse_within(text: &str, budget: &mut ProgramBudget) -> Result<Self, PatternError> {
         if text.len() > MAX_LENGTH {
             return Err(PatternError { range: 0..text.len(), reason: Reason::TooLong(text.len()) });
         }
-        let mut parser = Parser { tokens: tokens(text), next: 0, end: text.trim_end().len() };
+        let end = text.trim_end().len();
+        let mut parser = Parser { tokens: tokens(text), next: 0, end, budget, size: text.len() };
         if parser.tokens.is_empty() {
             return Err(PatternError { range: 0..text.len(), reason: Reason::Empty });
         }
         let expression = parser.or(0)?;
         match parser.peek() {
-            None => Ok(Self { text: text.into(), expression }),
+            None => Ok(Self { text: text.into(), expression, size: parser.size }),
             Some(token) if token.text == ")" => Err(token.refuse(Reason::Unopened)),
             Some(token) => Err(token.refuse(Reason::NoOperator)),
         }
@@ -159,6 +174,12 @@ impl Pattern {
     #[must_use]
     pub fn matches(&self, host: &HostName) -> bool {
         self.expression.matches(host)
+    }
+
+    /// What it takes in memory, about, in bytes; to ask it about a host takes time in proportion.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.size
     }
 
     /// The pattern as written.
@@ -206,13 +227,16 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
 }
 
 /// Precedence as in Salt, which hands the words to Python: `not` before `and` before `or`.
-struct Parser<'t> {
+struct Parser<'t, 'b> {
     tokens: Vec<Token<'t>>,
     next: usize,
     end: usize,
+    budget: &'b mut ProgramBudget,
+    /// Bytes of what was read so far.
+    size: usize,
 }
 
-impl<'t> Parser<'t> {
+impl<'t> Parser<'t, '_> {
     fn peek(&self) -> Option<Token<'t>> {
         self.tokens.get(self.next).copied()
     }
@@ -263,7 +287,7 @@ impl<'t> Parser<'t> {
         match (as_operator(token.text), before.and_then(|token| as_operator(token.text))) {
             (None, _) => {
                 self.next += 1;
-                matcher(token)
+                self.matcher(token)
             }
             (Some("("), _) => self.parenthesis(token, depth),
             (Some(")"), None) => Err(token.refuse(Reason::Unopened)),
@@ -282,6 +306,18 @@ impl<'t> Parser<'t> {
             return Ok(inner);
         }
         Err(self.peek().map_or_else(|| open.refuse(Reason::Unclosed), |token| token.refuse(Reason::NoOperator)))
+    }
+
+    fn matcher(&mut self, token: Token<'_>) -> Result<Expression, PatternError> {
+        let matcher = matcher(token)?;
+        if let Expression::Regex(regex) = &matcher {
+            let program = regex.memory_usage();
+            if !self.budget.take(program) {
+                return Err(token.refuse(Reason::Programs));
+            }
+            self.size += program;
+        }
+        Ok(matcher)
     }
 }
 

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::meta::{BuildError, Config, Regex};
+use regex_automata::util::syntax;
 
 /// Largest compiled program in bytes; `(a{1000}){1000}` must not cost gigabytes.
 const MAX_PROGRAM: usize = 256 * 1024;
@@ -25,25 +26,24 @@ pub(super) fn compile(text: &str) -> Result<Regex, RegexError> {
         return Err(RegexError { range: whole, message: "E@ needs a regular expression after it".to_owned() });
     }
     refuse_what_differs(text)?;
-    let refuse = |error: &regex::Error| RegexError { range: whole.clone(), message: describe(error, text) };
+    let refuse = |error: &BuildError| RegexError { range: whole.clone(), message: describe(error, text) };
     // Alone first: "a)|(?:b" is no expression, and would be two unanchored halves once it is wrapped.
     build(text).map_err(|error| refuse(&error))?;
     build(&format!("^(?:{text})$")).map_err(|error| refuse(&error))
 }
 
-fn build(text: &str) -> Result<Regex, regex::Error> {
+fn build(text: &str) -> Result<Regex, Box<BuildError>> {
     // Host names are ASCII, and \w over all of Unicode makes programs a hundred times larger.
-    RegexBuilder::new(text)
-        .unicode(false)
-        .size_limit(MAX_PROGRAM)
-        .dfa_size_limit(MAX_PROGRAM)
-        .nest_limit(MAX_NESTING)
-        .build()
+    let syntax = syntax::Config::new().unicode(false).utf8(false).nest_limit(MAX_NESTING);
+    // Without the engines that trade memory for speed: names are short, and what remains needs at a search
+    // about as much memory as the program has, so that a bound on programs is one on all of it.
+    let config = Config::new().utf8_empty(false).onepass(false).dfa(false).hybrid(false);
+    Regex::builder().syntax(syntax).configure(config.nfa_size_limit(Some(MAX_PROGRAM))).build(text).map_err(Box::new)
 }
 
 /// The library's message has several lines with a drawing; the last line holds the reason.
-fn describe(error: &regex::Error, text: &str) -> String {
-    if matches!(error, regex::Error::CompiledTooBig(_)) {
+fn describe(error: &BuildError, text: &str) -> String {
+    if error.size_limit().is_some() {
         return "this regular expression becomes too large when its repetitions are written out".to_owned();
     }
     for (mark, name) in [("(?=", "look-ahead"), ("(?!", "look-ahead"), ("(?<=", "look-behind"), ("(?<!", "look-behind")]
@@ -52,7 +52,7 @@ fn describe(error: &regex::Error, text: &str) -> String {
             return format!("{name} {mark}…) is not supported: it cannot be matched in linear time");
         }
     }
-    let reason = error.to_string();
+    let reason = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
     let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
     if reason.contains("backreference") {
         return "back-references (\\1) are not supported: they cannot be matched in linear time".to_owned();

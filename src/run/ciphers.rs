@@ -9,6 +9,7 @@ use crate::agent::AgentError;
 use crate::agent::identity::Enrolment;
 use crate::cli;
 use crate::declaration::Rules;
+use crate::terminal::printable;
 use crate::wire::CipherPolicy;
 
 /// The exit code where no list applies; the same number as for what the CA denies.
@@ -24,7 +25,8 @@ pub(super) fn run(args: &cli::Ciphers) -> anyhow::Result<ExitCode> {
         let mut client = agent.connect(&enrolment).await?;
         let path = args.name.as_ref().map_or_else(|| "/v1/ciphers".to_owned(), |name| format!("/v1/ciphers/{name}"));
         let policy: CipherPolicy = client.get_json(&path).await.map_err(AgentError::from)?;
-        cli::host::text(&format!("{}\n", policy.ciphers))?;
+        // For a line of some service's configuration: what is not printable does not belong there.
+        cli::host::text(&format!("{}\n", printable(&policy.ciphers)))?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -4,9 +4,10 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::accounts;
 use crate::config::CaConfig;
 use crate::declaration::{Declaration, Rules};
 use crate::diagnostic::{Diagnostics, SourceFile};
@@ -52,6 +53,16 @@ pub(super) enum FileError {
     /// The same, by replacing the file.
     #[error("{} lies in a directory in which anyone can replace it; run: chmod o-w on that directory", .0.display())]
     WorldWritableDirectory(PathBuf),
+    /// Whoever owns it can change it at any time.
+    #[error("{} belongs to {owner}, and only root and {us} are trusted with it; run: chown root {}", path.display(), path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// Who reads it.
+        us: String,
+    },
     /// It changed between the first look and the last.
     #[error("{} is still being written; try again when that has ended", .0.display())]
     Changing(PathBuf),
@@ -96,12 +107,21 @@ impl From<&Metadata> for Stamp {
     }
 }
 
+/// Whose files may be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owners {
+    /// Root's and our own: files that decide who gets what.
+    Trusted,
+    /// Anybody's: files that somebody names on the command line, to look at.
+    Anybody,
+}
+
 /// Reads `ca.yaml`. The second value of a good result holds warnings and notes.
 ///
 /// # Errors
 /// [`ReadError`] with everything that is wrong.
 pub(super) fn read_config(path: &Path) -> Result<(CaConfig, Diagnostics), ReadError> {
-    let files = read_set(std::slice::from_ref(&path.to_owned()))?;
+    let files = read_set(std::slice::from_ref(&path.to_owned()), Owners::Trusted)?;
     let file = files.first().ok_or_else(|| ReadError::Files(vec![FileError::Empty(path.to_owned())]))?;
     CaConfig::parse(file).map_err(ReadError::Mistakes)
 }
@@ -112,10 +132,10 @@ pub(super) fn read_config(path: &Path) -> Result<(CaConfig, Diagnostics), ReadEr
 /// # Errors
 /// [`ReadError`] with everything that is wrong.
 pub(super) fn read_declaration(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>, Diagnostics), ReadError> {
-    read_declaration_files(&config.declaration, &Rules::of(config))
+    parse(read_set(&config.declaration, Owners::Trusted)?, &Rules::of(config))
 }
 
-/// As [`read_declaration`], from files that are named one by one.
+/// As [`read_declaration`], from files that are named one by one and may be anybody's.
 ///
 /// # Errors
 /// [`ReadError`] with everything that is wrong.
@@ -123,22 +143,25 @@ pub(super) fn read_declaration_files(
     paths: &[PathBuf],
     rules: &Rules,
 ) -> Result<(Declaration, Vec<SourceFile>, Diagnostics), ReadError> {
-    let files = read_set(paths)?;
+    parse(read_set(paths, Owners::Anybody)?, rules)
+}
+
+fn parse(files: Vec<SourceFile>, rules: &Rules) -> Result<(Declaration, Vec<SourceFile>, Diagnostics), ReadError> {
     let (declaration, notes) = Declaration::parse(&files, rules).map_err(ReadError::Mistakes)?;
     Ok((declaration, files, notes))
 }
 
 /// Reads all of `paths`; fails when any of them is unfit or changed until the last was read.
-pub(super) fn read_set(paths: &[PathBuf]) -> Result<Vec<SourceFile>, ReadError> {
-    read_set_and_then(paths, || {})
+pub(super) fn read_set(paths: &[PathBuf], owners: Owners) -> Result<Vec<SourceFile>, ReadError> {
+    read_set_and_then(paths, owners, || {})
 }
 
 /// `between` happens after the reading and before the last look, where a test can put a writer.
-fn read_set_and_then(paths: &[PathBuf], between: impl FnOnce()) -> Result<Vec<SourceFile>, ReadError> {
+fn read_set_and_then(paths: &[PathBuf], owners: Owners, between: impl FnOnce()) -> Result<Vec<SourceFile>, ReadError> {
     let mut errors = Vec::new();
     let mut read = Vec::new();
     for path in paths {
-        match read_one(path) {
+        match read_one(path, owners) {
             Ok((stamp, bytes)) => read.push((path, stamp, bytes)),
             Err(error) => errors.push(error),
         }
@@ -163,21 +186,28 @@ fn read_set_and_then(paths: &[PathBuf], between: impl FnOnce()) -> Result<Vec<So
     if mistakes.is_empty() { Ok(files) } else { Err(ReadError::Mistakes(mistakes)) }
 }
 
-fn read_one(path: &Path) -> Result<(Stamp, Vec<u8>), FileError> {
+fn read_one(path: &Path, owners: Owners) -> Result<(Stamp, Vec<u8>), FileError> {
     let unreadable = |error| FileError::Unreadable { path: path.to_owned(), error };
-    // Looked at before it is opened: opening a pipe would wait for a writer.
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    // Without waiting, as a pipe would for a writer. All that follows is about the file that is open, whatever
+    // its name stands for by then.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblock).open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(FileError::NotAFile(path.to_owned()));
+    }
+    let ourselves = rustix::process::geteuid().as_raw();
+    if owners == Owners::Trusted && ![0, ourselves].contains(&metadata.uid()) {
+        let [owner, us] = [metadata.uid(), ourselves].map(accounts::user_name);
+        return Err(FileError::Foreign { path: path.to_owned(), owner, us });
     }
     if metadata.mode() & WORLD_WRITABLE != 0 {
         return Err(FileError::WorldWritable(path.to_owned()));
     }
-    if directory_is_open(path).map_err(unreadable)? {
+    if directories_are_open(path, owners).map_err(unreadable)? {
         return Err(FileError::WorldWritableDirectory(path.to_owned()));
     }
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
     file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.is_empty() {
         return Err(FileError::Empty(path.to_owned()));
@@ -185,11 +215,18 @@ fn read_one(path: &Path) -> Result<(Stamp, Vec<u8>), FileError> {
     Ok((Stamp::from(&metadata), bytes))
 }
 
-fn directory_is_open(path: &Path) -> io::Result<bool> {
+/// Whether anybody may write to the directory of the name or to that of the file that a link leads to. A
+/// sticky bit only keeps others from what is there already, which does for a look.
+fn directories_are_open(path: &Path, owners: Owners) -> io::Result<bool> {
     let real = std::fs::canonicalize(path)?;
-    let Some(directory) = real.parent() else { return Ok(false) };
-    let mode = std::fs::metadata(directory)?.mode();
-    Ok(mode & WORLD_WRITABLE != 0 && mode & STICKY == 0)
+    let named = path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    for directory in [named, real.parent()].into_iter().flatten() {
+        let mode = std::fs::metadata(directory)?.mode();
+        if mode & WORLD_WRITABLE != 0 && (owners == Owners::Trusted || mode & STICKY == 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -199,7 +236,7 @@ mod tests {
     use super::*;
 
     fn error(path: &Path) -> String {
-        read_set(&[path.to_owned()]).unwrap_err().to_string()
+        read_set(&[path.to_owned()], Owners::Trusted).unwrap_err().to_string()
     }
 
     #[test]
@@ -210,7 +247,7 @@ mod tests {
         std::fs::write(&open, "a: 1\n").unwrap();
         std::fs::set_permissions(&open, PermissionsExt::from_mode(0o666)).unwrap();
         std::fs::create_dir(&pipe).unwrap();
-        let errors = read_set(&[empty, open, missing, pipe]).unwrap_err().to_string();
+        let errors = read_set(&[empty, open, missing, pipe], Owners::Trusted).unwrap_err().to_string();
         assert_eq!(errors.lines().count(), 5, "{errors}");
         for part in ["empty is empty", "open can be written by anyone", "missing cannot be read", "pipe is no regular"]
         {
@@ -227,7 +264,41 @@ mod tests {
         std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
         assert!(error(&open.join("f")).contains("anyone can replace it"));
         std::fs::set_permissions(&open, PermissionsExt::from_mode(0o1777)).unwrap();
-        assert!(read_set(&[open.join("f")]).is_ok());
+        assert!(error(&open.join("f")).contains("anyone can replace it"), "a sticky bit does not keep a new name away");
+        // By a link, from a good place to a bad one and from a bad one to a good one.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(open.join("f"), &link).unwrap();
+        assert!(error(&link).contains("anyone can replace it"));
+        std::fs::write(dir.path().join("g"), "a: 1\n").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("g"), open.join("l")).unwrap();
+        assert!(error(&open.join("l")).contains("anyone can replace it"));
+        std::fs::set_permissions(&open, PermissionsExt::from_mode(0o755)).unwrap();
+        for good in [open.join("f"), open.join("l"), link] {
+            assert!(read_set(&[good], Owners::Trusted).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_decides_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, "a: 1\n").unwrap();
+        // Only root can make the file somebody else's.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&file, Some(65_534), None).unwrap();
+            let said = error(&file);
+            assert!(said.contains("f belongs to nobody, and only root and root"), "{said}");
+            assert!(read_set(&[file], Owners::Anybody).is_ok(), "to look at it is another matter");
+        }
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(error(&pipe).contains("is no regular file"));
     }
 
     #[test]
@@ -238,15 +309,25 @@ mod tests {
         for path in [&first, &second, &other] {
             std::fs::write(path, "a: 1\n").unwrap();
         }
-        assert_eq!(read_set(&set).unwrap().len(), 2);
+        assert_eq!(read_set(&set, Owners::Trusted).unwrap().len(), 2);
         // Replaced by a file with the same length and time, as `cp -p` and `mv` would.
         let time = std::fs::metadata(&first).unwrap().modified().unwrap();
         File::options().write(true).open(&other).unwrap().set_modified(time).unwrap();
         let replace = || std::fs::rename(&other, &first).unwrap();
-        assert!(read_set_and_then(&set, replace).unwrap_err().to_string().contains("first is still being written"));
+        assert!(
+            read_set_and_then(&set, Owners::Trusted, replace)
+                .unwrap_err()
+                .to_string()
+                .contains("first is still being written")
+        );
         let append = || std::fs::write(&second, "a: 1\nb: 2\n").unwrap();
-        assert!(read_set_and_then(&set, append).unwrap_err().to_string().contains("second is still being written"));
+        assert!(
+            read_set_and_then(&set, Owners::Trusted, append)
+                .unwrap_err()
+                .to_string()
+                .contains("second is still being written")
+        );
         let remove = || std::fs::remove_file(&second).unwrap();
-        assert!(read_set_and_then(&set, remove).is_err());
+        assert!(read_set_and_then(&set, Owners::Trusted, remove).is_err());
     }
 }

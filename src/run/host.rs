@@ -12,7 +12,7 @@ use crate::clock::SystemClock;
 use crate::random::SystemRandom;
 
 /// Reads the settings and calls `work` with the agent. An error of the agent becomes its own exit
-/// code: 1 local, 3 denied, 4 CA unreachable.
+/// code: 1 local, 3 denied, 4 CA unreachable, 6 its ledger.
 pub(super) fn with_agent(
     config: &cli::HostConfigFile,
     work: impl AsyncFnOnce(&Agent<'_>) -> anyhow::Result<ExitCode>,

@@ -65,12 +65,20 @@ pub(super) fn make_private_directory(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The daemon runs as the owner of its state directory, and could not read keys that someone else made there.
+/// Nobody else may write to it: whoever can put a file there puts a key there.
 pub(super) fn check_owner(state: &Path, command: &str) -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(state).with_context(|| format!("{} cannot be read", state.display()))?;
+    let metadata = match std::fs::metadata(state) {
+        // Whoever needs a CA there says so.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        found => found.with_context(|| format!("{} cannot be read", state.display()))?,
+    };
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         let owner = accounts::user_name(metadata.uid());
         bail!("{} belongs to {owner}, who runs the daemon: sudo -u {owner} psfca {command}", state.display());
+    }
+    if metadata.mode() & 0o022 != 0 {
+        bail!("{0} holds the CA's keys, and others may write to it; run: chmod go-w {0}", state.display());
     }
     Ok(())
 }

@@ -7,11 +7,12 @@ use super::host::with_agent;
 use crate::agent::identity::{self, Enrolment};
 use crate::agent::ledger::Memory;
 use crate::agent::obtain::{self, Exchange, Request};
-use crate::agent::{Agent, AgentError};
+use crate::agent::{Agent, AgentError, copies};
 use crate::ca::bundle::Bundle;
 use crate::cli;
 use crate::name::DnsName;
 use crate::renewal::Validity;
+use crate::report::LEDGER;
 
 /// Gets one certificate, and installs its bundle or prints it.
 pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
@@ -32,30 +33,39 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
         }
         if !args.stdout {
             obtain::prepare(agent, &args.name).map_err(AgentError::from)?;
+            if !args.force {
+                obtain::spare_foreign(agent, &args.name, &enrolment.anchors).map_err(AgentError::from)?;
+            }
         }
         let bundle = obtain::bundle(&mut exchange, &args.name, promised, args.ca_made_key).await?;
         if args.stdout {
             cli::host::text(&bundle.to_pem())?
         } else {
-            install(agent, &args.name, &bundle)?
+            install(agent, &enrolment, &args.name, &bundle)?
         }
         after(&ledger)
     })
 }
 
-/// Done, and 1 where that was in spite of the ledger.
+/// Done, and another code where that was in spite of the ledger.
 fn after(ledger: &Memory) -> anyhow::Result<ExitCode> {
+    if let Some(recovery) = ledger.news() {
+        cli::host::recovered(recovery)?;
+    }
     let Some(trouble) = ledger.trouble() else { return Ok(ExitCode::SUCCESS) };
     cli::host::ledger(&trouble)?;
-    Ok(ExitCode::FAILURE)
+    Ok(ExitCode::from(LEDGER))
 }
 
-fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> anyhow::Result<()> {
+fn install(agent: &Agent<'_>, enrolment: &Enrolment, name: &DnsName, bundle: &Bundle) -> anyhow::Result<()> {
     obtain::install(agent, name, bundle).map_err(AgentError::from)?;
     let leaf = bundle.leaf();
-    let due = Validity { not_before: leaf.not_before, not_after: leaf.not_after }.due();
-    let path = agent.bundle_path(name);
+    let due = Validity::new(leaf.not_before, leaf.not_after, &leaf.serial).due();
+    let path = agent.settings.placement.bundle(name).path;
     cli::host::installed(name, &path, &leaf.serial, leaf.not_after, due, agent.now())?;
+    for copy in copies::keep(agent, name, bundle, &enrolment.anchors).map_err(AgentError::from)? {
+        cli::host::copied(&copy)?;
+    }
     if let Some(note) = agent.ownership_note() {
         cli::host::note(&note)?;
     }

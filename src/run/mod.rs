@@ -12,13 +12,16 @@ mod hosts;
 mod init;
 mod inspect;
 mod issue;
+mod recover;
 mod reload;
 mod renew;
+mod retention;
 mod salt_keys;
 mod serve;
 mod status;
 mod token;
 mod why;
+mod witness;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,6 +30,10 @@ use anyhow::Context as _;
 
 use crate::cli::{Cli, Command};
 use crate::config::CaConfig;
+use crate::terminal::{cut, printable_lines};
+
+/// Longest part of an error that is shown, in characters.
+const MAX_SHOWN: usize = 16_000;
 
 /// Runs one command and says with which code to exit.
 #[must_use]
@@ -43,6 +50,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Restore(args) => backup::restore_ledger(args),
         Command::Reopen(args) => backup::reopen(args),
         Command::Audit(args) => audit::run(args),
+        Command::Recover(args) => recover::run(args),
+        Command::Witness(args) => witness::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Enroll(args) => enroll::run(args),
         Command::Issue(args) => issue::run(args),
@@ -66,10 +75,11 @@ fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
 /// The fact first, then each cause on its own line.
 #[allow(clippy::print_stderr, reason = "the one place where errors reach people")]
 fn complain(error: &anyhow::Error) {
-    let mut said = error.to_string();
+    let shown = |text: &str| printable_lines(&cut(text, MAX_SHOWN)).into_owned();
+    let mut said = shown(&error.to_string());
     eprintln!("psfca: {said}");
     for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
+        let cause = shown(&cause.to_string());
         // Many errors end with their cause already.
         if !said.ends_with(&cause) {
             eprintln!("  because: {cause}");

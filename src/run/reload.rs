@@ -12,11 +12,13 @@ use super::declaration_files::{ReadError, Stamp, read_declaration};
 use crate::clock::{Clock, Timestamp};
 use crate::config::CaConfig;
 use crate::declaration::{Declaration, Rules};
-use crate::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile};
+use crate::diagnostic::{Diagnostics, SourceFile};
 use crate::in_force::{DeclarationSlot, InForce};
 use crate::issue::CertificateAuthority;
 use crate::store::{NewDeclaration, Store};
 
+/// Most mistakes of which log and health tell.
+const MAX_MISTAKES: usize = 10;
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(2);
 
@@ -42,7 +44,7 @@ pub(super) async fn first(config: &CaConfig, store: &Store, clock: &dyn Clock) -
         .with_context(|| format!("{problem}; and what was in force last does not fit ca.yaml any more"))?;
     tracing::error!(%problem, since = %stored.since, "the declaration in the files is bad; the last good one stays in force");
     let slot = DeclarationSlot::new(InForce { declaration, since: stored.since });
-    slot.set_problem(Some(problem));
+    slot.set_problem(problem, clock.now());
     Ok(slot)
 }
 
@@ -74,7 +76,7 @@ impl Watch {
                 match reload(&config, &ca).await {
                     Ok(()) => self.handled.clone_from(&now),
                     // Nothing is wrong with the files, so nobody will change them: the next round tries again.
-                    Err(error) => refuse(&ca.declaration, format!("{error:#}")),
+                    Err(error) => refuse(&ca, format!("{error:#}")),
                 }
             }
             seen = now;
@@ -91,7 +93,7 @@ async fn reload(config: &CaConfig, ca: &CertificateAuthority) -> anyhow::Result<
     let slot = &ca.declaration;
     match read(config).await {
         Ok((declaration, _)) if declaration.digest() == slot.current().declaration.digest() => {
-            slot.set_problem(None);
+            slot.clear_problem();
             tracing::info!("the declaration is unchanged");
         }
         Ok((declaration, files)) => {
@@ -101,14 +103,14 @@ async fn reload(config: &CaConfig, ca: &CertificateAuthority) -> anyhow::Result<
             slot.replace(InForce { declaration, since });
             tracing::info!(%sha256, names, "a new declaration is in force");
         }
-        Err(problem) => refuse(slot, problem),
+        Err(problem) => refuse(ca, problem),
     }
     Ok(())
 }
 
-fn refuse(slot: &DeclarationSlot, problem: String) {
+fn refuse(ca: &CertificateAuthority, problem: String) {
     tracing::error!(%problem, "the new declaration is not in force; the last good one stays");
-    slot.set_problem(Some(problem));
+    ca.declaration.set_problem(problem, ca.clock.now());
 }
 
 /// Records the declaration, unless it is the one in force already.
@@ -133,6 +135,9 @@ async fn read(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>), Strin
             for remark in remarks.iter() {
                 tracing::warn!("{}", remark.one_line());
             }
+            if remarks.omitted() > 0 {
+                tracing::warn!("and {} more remarks", remarks.omitted());
+            }
             Ok((declaration, files))
         }
         Err(error) => Err(match error {
@@ -142,8 +147,7 @@ async fn read(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>), Strin
     }
 }
 
-/// Every mistake on one line; `psfca check` shows them at leisure.
+/// The first mistakes on one line; `psfca check` shows more of them at leisure.
 fn summary(mistakes: &Diagnostics) -> String {
-    let errors = mistakes.iter().filter(|mistake| mistake.severity == Severity::Error);
-    errors.map(Diagnostic::one_line).collect::<Vec<_>>().join("; ")
+    mistakes.summary(MAX_MISTAKES)
 }

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use hyper::Method;
 use rustix::fs::{Mode, OFlags};
 
+use super::hosts::{send, with_admin_socket};
+use crate::agent::AgentError;
 use crate::ca::salt_key::{MAX_PEM, SaltKey};
 use crate::cli;
-use crate::cli::hosts::HostImportSalt;
-use crate::client::Client;
+use crate::cli::hosts::{HostImportSalt, Hosts};
 use crate::name::HostName;
 use crate::wire::{MAX_SALT_KEYS, SaltKeys, SaltKeysAnswer};
 
@@ -21,16 +21,13 @@ use crate::wire::{MAX_SALT_KEYS, SaltKeys, SaltKeysAnswer};
 const ACCEPTED: &str = "minions";
 
 /// Imports what is good, and says what is not.
-pub(super) fn run(args: &HostImportSalt) -> anyhow::Result<ExitCode> {
-    let config = super::config(&args.config.config)?;
-    let (keys, bad) = read(&args.directory.join(ACCEPTED))?;
+pub(super) fn run(args: &Hosts, import: &HostImportSalt) -> anyhow::Result<ExitCode> {
+    let (keys, bad) = read(&import.directory.join(ACCEPTED))?;
     let body = serde_json::to_vec(&SaltKeys { keys })?;
-    let answer: SaltKeysAnswer = super::runtime()?.block_on(async {
-        let mut client = Client::connect_unix(&config.admin_socket).await?;
-        let answer = client.send(Method::POST, "/v1/salt-keys", "application/json", "application/json", body).await?;
-        anyhow::Ok(answer.ok()?.json()?)
+    with_admin_socket(args, &import.config, async |client| {
+        let answer: SaltKeysAnswer = send(client, "/v1/salt-keys", body).await.map_err(AgentError::from)?;
+        Ok(cli::hosts::print_salt_keys(answer)?)
     })?;
-    cli::hosts::print_salt_keys(answer)?;
     for problem in &bad {
         cli::host::note(problem)?;
     }

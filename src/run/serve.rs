@@ -12,14 +12,15 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{init, reload};
-use crate::api::{self, Api, Listener, RequestLimits};
+use super::{init, reload, retention};
+use crate::api::{self, Api, Listener, RequestLimits, Throttle};
 use crate::ca::authorities::{Authorities, CaFiles};
 use crate::ca::key_file::load_ledger_key;
 use crate::challenge::Challenges;
 use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::CaConfig;
+use crate::cosigning::Cosigner;
 use crate::expiry::ca_warning;
 use crate::init::ledger_path;
 use crate::issue::{CertificateAuthority, DaemonCertificate};
@@ -33,6 +34,9 @@ use crate::{accounts, cli, tls};
 /// How often the daemon looks whether its own certificate is due, and at its CA's ends.
 const UPKEEP: Duration = Duration::from_secs(10);
 
+/// Open files besides connections from the network: ledger, sockets, and operators.
+const OTHER_FILES: u64 = 100;
+
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {
     start_logging(args.log == cli::LogFormat::Json);
@@ -44,6 +48,7 @@ pub(super) fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {
 async fn serve(config: CaConfig) -> anyhow::Result<()> {
     // Before anything else: a reload that comes early must not end the daemon.
     let watch = reload::Watch::begin(&config)?;
+    init::check_owner(&config.state_dir, "serve")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let files = CaFiles::in_state(&config.state_dir);
     let authorities = Authorities::load(&files)?;
@@ -61,7 +66,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         declaration,
         challenges: Challenges::new(&SystemRandom)?,
         identity_grace: config.identity_grace,
-        checkpoints: Checkpoints::new(load_ledger_key(&files.ledger_key(), &config.ledger_origin())?),
+        checkpoints: checkpoints(&config, &files, &store, &clock)?,
         clock,
         random: Arc::new(SystemRandom),
     });
@@ -69,15 +74,17 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
 
     let (tls_config, renew_after) = own_certificate(&ca, &config).await?;
     let tls: TlsSlot = Arc::new(ArcSwap::new(tls_config));
+    allow_connections(config.limits.connections);
     let limits = ConnectionLimits {
         connections: config.limits.connections,
+        connections_each: config.limits.connections_each,
         handshake: config.limits.handshake,
         header: config.limits.header,
     };
-    let network =
-        Network::bind(config.listen, Arc::clone(&tls), config.trust_domain.clone(), limits, Arc::clone(&metrics))
-            .await
-            .with_context(|| format!("the daemon cannot listen on {}", config.listen))?;
+    let (trust_domain, counted, clock) = (config.trust_domain.clone(), Arc::clone(&metrics), Arc::clone(&ca.clock));
+    let network = Network::bind(config.listen, Arc::clone(&tls), trust_domain, limits, counted, clock)
+        .await
+        .with_context(|| format!("the daemon cannot listen on {}", config.listen))?;
     let listening = network.local_address()?;
     let group = config.admin_group.as_deref().map(accounts::group_id).transpose()?;
     let admin = AdminSocket::bind(&config.admin_socket, group)?;
@@ -85,7 +92,9 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
     let api = Arc::new(Api {
         ca: Arc::clone(&ca),
         metrics,
+        throttle: Throttle::new(&config.limits),
         trust_bundle,
+        operators: config.operators.clone(),
         address: config
             .address
             .clone()
@@ -101,6 +110,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         tokio::spawn(watch.keep_up(config.clone(), Arc::clone(&ca))),
         tokio::spawn(upkeep(Arc::clone(&ca), config.clone(), tls, renew_after)),
         tokio::spawn(watchdog(Arc::clone(&store))),
+        tokio::spawn(retention::keep(Arc::clone(&store), Arc::clone(&ca.clock), config.retention)),
     ];
     if let Some(closed) = store.closed() {
         tracing::warn!(since = %closed.since, "the ledger was restored from a backup; nothing is issued to hosts until psfca reopen");
@@ -118,6 +128,38 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     store.close();
     Ok(())
+}
+
+/// Raises this process's limit on open files to what so many connections need: where files run out first, no
+/// connection could be accepted for which another would make room.
+fn allow_connections(connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = connections as u64 + OTHER_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|files| files >= needed) {
+        return;
+    }
+    let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+    if limit.maximum.is_some_and(|most| most < needed) || setrlimit(Resource::Nofile, raised).is_err() {
+        let open = limit.current.unwrap_or_default();
+        tracing::warn!(
+            "this process may open {open} files, and limits.connections needs {needed}: raise the one (LimitNOFILE= in \
+             systemd's unit) or lower the other"
+        );
+    }
+}
+
+/// What signs the ledger's heads, and who cosigns them.
+fn checkpoints(
+    config: &CaConfig,
+    files: &CaFiles,
+    store: &Arc<Store>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Checkpoints> {
+    let key = load_ledger_key(&files.ledger_key(), &config.ledger_origin())?;
+    let witness = config.witness.clone();
+    let cosigner = witness.map(|witness| Cosigner::new(witness, Arc::clone(store), Arc::clone(clock)));
+    Ok(Checkpoints::new(key).with_witness(cosigner))
 }
 
 /// Issues the daemon's own certificate; it takes the same road as every other.
@@ -154,7 +196,7 @@ async fn upkeep(ca: Arc<CertificateAuthority>, config: CaConfig, tls: TlsSlot, m
                     renew_after = next;
                     tracing::info!("the daemon's own certificate was renewed");
                 }
-                // The old one has half of its life left; the next round tries again.
+                // The old one has a good part of its life left; the next round tries again.
                 Err(error) => tracing::error!(error = format!("{error:#}"), "the daemon's own certificate is due"),
             }
         }
@@ -176,7 +218,7 @@ async fn watchdog(store: Arc<Store>) {
     }
 }
 
-async fn wait_for_end() -> std::io::Result<()> {
+pub(super) async fn wait_for_end() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {

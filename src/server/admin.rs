@@ -104,7 +104,12 @@ impl AdminSocket {
                 }
             };
             let peer = Peer::Operator { uid };
-            tokio::spawn(connection::serve(stream, peer, router.clone(), IDLE, graceful.watcher()));
+            let serving = connection::serve(stream, peer, router.clone(), IDLE, graceful.watcher(), || ());
+            tokio::spawn(async move {
+                if let Err(error) = serving.await {
+                    tracing::debug!(%error, "a connection to the admin socket ended early");
+                }
+            });
         }
         let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
     }

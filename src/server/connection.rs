@@ -18,14 +18,29 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Most header lines of a request.
 const MAX_HEADERS: usize = 64;
 
-/// Serves `stream` for `peer`.
-pub(super) async fn serve<S>(stream: S, peer: Peer, router: Router, header: Duration, watcher: Watcher)
+/// Serves `stream` for `peer`. `begin` is called for each request, and what it returns is kept until the answer.
+///
+/// # Errors
+/// What ended the connection early.
+pub(super) async fn serve<S, G>(
+    stream: S,
+    peer: Peer,
+    router: Router,
+    header: Duration,
+    watcher: Watcher,
+    begin: impl Fn() -> G,
+) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
-        router.clone().oneshot(request.map(Body::new))
+        let (answer, guard) = (router.clone().oneshot(request.map(Body::new)), begin());
+        async move {
+            let answer = answer.await;
+            drop(guard);
+            answer
+        }
     });
     let connection = server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -33,7 +48,5 @@ where
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "a connection ended early");
-    }
+    watcher.watch(connection).await
 }

@@ -27,7 +27,7 @@ pub fn write_backup(
         return Err(StoreError::Absent(path.to_owned()));
     }
     let source = schema::open_reader(path)?;
-    schema::check_ours(&source, path)?;
+    schema::check_current(&source, path)?;
     // From the first reading on, this is one view of the ledger. A daemon writes on beside it.
     source.execute_batch("BEGIN")?;
     let head = Edge::load(&source)?.head(&source)?;
@@ -61,7 +61,7 @@ pub fn write_backup(
 pub fn note_of(path: &Path) -> Result<String, StoreError> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    schema::check_ours(&connection, path)?;
+    schema::check_current(&connection, path)?;
     let mut statement = connection.prepare("SELECT note FROM backup LIMIT 2")?;
     let notes: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     match <[String; 1]>::try_from(notes) {

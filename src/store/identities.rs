@@ -166,8 +166,7 @@ pub(super) fn end(connection: &Connection, index: u64) -> Result<Timestamp, Stor
 
 /// An identity that was recorded before, with the signature where one was stored.
 pub(super) fn recorded(connection: &Connection, index: u64) -> Result<Recorded, StoreError> {
-    let sql = "SELECT entry.bytes, certificate.tbs, certificate.signature
-               FROM certificate JOIN entry USING (idx) WHERE idx = ?1";
+    let sql = "SELECT entry.bytes, body.tbs, body.signature FROM body JOIN entry USING (idx) WHERE idx = ?1";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     let (bytes, tbs, signature): (Vec<u8>, Vec<u8>, StoredSignature) =
         connection.prepare_cached(sql)?.query_row([index], row)?;

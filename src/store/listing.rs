@@ -1,23 +1,29 @@
 //! What the audit lists: a page of entries by any filter, each by an index of its own.
 //!
-//! Certificates and other events lie in two tables, so a page is two ordered queries, merged. Times
-//! are not in the order of indices (clocks are set back, requests overtake each other), and the
-//! listing is in the order of indices; so a filter by time first asks `tile_time` where to look.
+//! Certificates and other events lie in two tables, so a page is two ordered queries, merged. Their
+//! indexes are written in the transaction that appends the entry. Times are not in the order of
+//! indices (clocks are set back, requests overtake each other), and the listing is in the order of
+//! indices; so a filter by time first asks `tile_time` where to look.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::times::{Range, ranges};
 use super::{Store, StoreError, read};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::ledger::tree::TILE_WIDTH;
 use crate::ledger::{Entry, Event};
+use crate::name::RoleName;
 use crate::wire::{AuditQuery, CertificateState, EventKind};
 
 /// Most entries in one page.
 const MAX_PAGE: u32 = 1_000;
 /// Entries in a page when nothing was said.
 const PAGE: u32 = 100;
+/// Certificates of one name or role that are few enough to be put in order of their ends.
+const FEW: u32 = 2_000;
+/// Most certificates whose ends are looked at to find the first of them.
+const MANY: u32 = 100_000;
 
 /// An entry as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +36,20 @@ pub struct StoredEntry {
     pub event: Event,
     /// Its leaf hash.
     pub leaf_hash: Digest,
-    /// What lies beside it; of a certificate alone.
-    pub body: Option<StoredBody>,
+    /// How it stands; of a certificate alone.
+    pub state: Option<StoredState>,
 }
 
-/// What lies beside a certificate's entry.
+/// How a recorded certificate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredState {
+    /// Whether its signature was stored.
+    pub released: bool,
+    /// Whether its body was dropped after its retention.
+    pub dropped: bool,
+}
+
+/// What a certificate's entry is the record of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBody {
     /// The recorded bytes.
@@ -54,7 +69,20 @@ impl Store {
         query: AuditQuery,
         now: Timestamp,
     ) -> Result<(Vec<StoredEntry>, Option<u64>), StoreError> {
-        self.read(move |connection| page(connection, &query, now)).await
+        self.read_at_leisure(move |connection| page(connection, &query, now)).await
+    }
+
+    /// The body of the certificate at `index`; none where there is no such certificate, or no body any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn body(&self, index: u64) -> Result<Option<StoredBody>, StoreError> {
+        self.read_at_leisure(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT tbs, signature FROM body WHERE idx = ?1")?;
+            let body = |row: &Row<'_>| Ok(StoredBody { tbs: row.get(0)?, signature: row.get(1)? });
+            Ok(statement.query_row([index], body).optional()?)
+        })
+        .await
     }
 }
 
@@ -64,80 +92,26 @@ pub(super) fn page(
     now: Timestamp,
 ) -> Result<(Vec<StoredEntry>, Option<u64>), StoreError> {
     let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE) as usize;
-    let range = Range::of(connection, query)?;
     let mut page = Vec::new();
-    for select in [certificates(query, &range, now), events(query, &range)].into_iter().flatten() {
-        // One row more than the page tells whether there is a next page.
-        page.extend(select.run(connection, limit + 1)?);
-    }
-    if query.expiring_before.is_none() {
-        page.sort_by_key(|entry| std::cmp::Reverse(entry.index));
+    for mut range in ranges(connection, query)? {
+        let mut found = Vec::new();
+        let by = By::of(connection, query, &mut range, now)?;
+        for select in [certificates(query, by, &range, now), events(query, &range)].into_iter().flatten() {
+            // One row more than the page tells whether there is a next page.
+            found.extend(select.run(connection, limit + 1 - page.len())?);
+        }
+        if query.expiring_before.is_none() {
+            found.sort_by_key(|entry| std::cmp::Reverse(entry.index));
+        }
+        page.extend(found);
+        if page.len() > limit {
+            break;
+        }
     }
     let more = page.len() > limit;
     page.truncate(limit);
     let next = if more { page.last().map(|last| last.index) } else { None };
     Ok((page, next))
-}
-
-/// Indices outside of which nothing can match: `start` up to, not including, `end`.
-struct Range {
-    start: i64,
-    end: i64,
-}
-
-impl Range {
-    fn of(connection: &Connection, query: &AuditQuery) -> Result<Self, StoreError> {
-        let mut range = Self { start: 0, end: i64::MAX };
-        let clamp = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
-        if query.expiring_before.is_none() {
-            range.end = query.before.map_or(i64::MAX, clamp);
-        }
-        let tile = |sql: &str, time: Timestamp| -> Result<Option<u64>, StoreError> {
-            Ok(connection.prepare_cached(sql)?.query_row([time.unix()], |row| row.get(0)).optional()?)
-        };
-        let whole = || -> Result<u64, StoreError> {
-            let sql = "SELECT coalesce(max(idx) + 1, 0) FROM tile_time";
-            Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
-        };
-        if let Some(since) = query.since {
-            let first = match tile("SELECT idx FROM tile_time WHERE latest >= ?1 ORDER BY idx LIMIT 1", since)? {
-                Some(first) => first,
-                None => whole()?,
-            };
-            range.start = clamp(first * TILE_WIDTH);
-        }
-        if let Some(until) = query.until {
-            // The tile that is not whole yet has no row, so its entries are looked at themselves.
-            let partial = clamp(whole()? * TILE_WIDTH);
-            let sql = "SELECT EXISTS (SELECT 1 FROM certificate WHERE idx >= ?1 AND recorded < ?2)
-                           OR EXISTS (SELECT 1 FROM event WHERE idx >= ?1 AND recorded < ?2)";
-            let within: bool =
-                connection.prepare_cached(sql)?.query_row(params![partial, until.unix()], |row| row.get(0))?;
-            if !within {
-                let last = tile("SELECT idx FROM tile_time WHERE earliest < ?1 ORDER BY idx DESC LIMIT 1", until)?;
-                range.end = range.end.min(last.map_or(0, |last| clamp((last + 1) * TILE_WIDTH)));
-            }
-        }
-        Ok(range)
-    }
-}
-
-/// Keeps the range of the times in each tile; `index` is that of the entry being appended.
-pub(super) fn note_time(connection: &Connection, index: u64, at: Timestamp) -> Result<(), StoreError> {
-    if !(index + 1).is_multiple_of(TILE_WIDTH) {
-        return Ok(());
-    }
-    let tile = index / TILE_WIDTH;
-    connection
-        .prepare_cached(
-            "INSERT INTO tile_time (idx, earliest, latest)
-             SELECT ?1, min(recorded), max(recorded) FROM (
-                 SELECT ?3 AS recorded
-                 UNION ALL SELECT recorded FROM certificate WHERE idx >= ?2
-                 UNION ALL SELECT recorded FROM event WHERE idx >= ?2)",
-        )?
-        .execute(params![tile, tile * TILE_WIDTH, at.unix()])?;
-    Ok(())
 }
 
 /// A query over one table.
@@ -192,23 +166,104 @@ impl Select {
     }
 }
 
+/// By which index certificates are looked for: that of what selects most. SQLite has no statistics
+/// here and would guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Serial,
+    Host,
+    State,
+    Name,
+    Role,
+    End,
+    Index,
+}
+
+impl By {
+    fn of(connection: &Connection, query: &AuditQuery, range: &mut Range, now: Timestamp) -> Result<Self, StoreError> {
+        Ok(match query {
+            _ if query.serial.is_some() => Self::Serial,
+            _ if query.host.is_some() => Self::Host,
+            _ if query.state == Some(CertificateState::Recorded) => Self::State,
+            AuditQuery { expiring_before: Some(end), .. } => Self::expiring(connection, query, range, now, *end)?,
+            _ if query.name.is_some() => Self::Name,
+            _ if query.role.is_some() => Self::Role,
+            _ => Self::Index,
+        })
+    }
+
+    /// A name or a role of which little ends soon is looked for by itself, from the first on that does, and then
+    /// put in order; of one that is common, enough is met soon in the order of ends.
+    fn expiring(
+        connection: &Connection,
+        query: &AuditQuery,
+        range: &mut Range,
+        now: Timestamp,
+        end: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let role = query.role.as_ref().map(RoleName::as_str);
+        let columns = [(Self::Name, "name", query.name.as_deref()), (Self::Role, "role", role)];
+        if columns.iter().all(|(.., value)| value.is_none()) {
+            return Ok(Self::End);
+        }
+        let ending = "SELECT min(idx), count(*) FROM (SELECT idx FROM certificate INDEXED BY certificate_by_end
+                          WHERE dropped = 0 AND not_after >= ?1 AND not_after < ?2 LIMIT ?3)";
+        let (first, count): (Option<i64>, u32) = connection
+            .prepare_cached(ending)?
+            .query_row(params![now.unix(), end.unix(), MANY], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if count < MANY {
+            range.start = range.start.max(first.unwrap_or(range.end));
+        }
+        for (by, column, value) in columns {
+            let Some(value) = value else { continue };
+            let counted = format!(
+                "SELECT count(*) FROM (SELECT 1 FROM certificate INDEXED BY certificate_by_{column}
+                     WHERE {column} = ?1 AND idx >= ?2 AND idx < ?3 LIMIT ?4)"
+            );
+            let count: u32 = connection
+                .prepare_cached(&counted)?
+                .query_row(params![value, range.start, range.end, FEW], |row| row.get(0))?;
+            if count < FEW {
+                return Ok(by);
+            }
+        }
+        Ok(Self::End)
+    }
+
+    const fn clause(self) -> &'static str {
+        match self {
+            Self::Serial => "INDEXED BY certificate_by_serial",
+            Self::Host => "INDEXED BY certificate_by_host",
+            Self::State => "INDEXED BY certificate_by_state",
+            Self::Name => "INDEXED BY certificate_by_name",
+            Self::Role => "INDEXED BY certificate_by_role",
+            Self::End => "INDEXED BY certificate_by_end",
+            Self::Index => "NOT INDEXED",
+        }
+    }
+}
+
+/// What has to hold beside the index that is gone by is looked up in its own, which takes a fraction of
+/// the time that the row in the table takes.
+macro_rules! also {
+    ($column:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM certificate AS other INDEXED BY certificate_by_",
+            $column,
+            " WHERE other.",
+            $column,
+            " = ? AND other.idx = listed.idx)"
+        )
+    };
+}
+
 /// The query over certificates; none when nothing there can match.
-fn certificates(query: &AuditQuery, range: &Range, now: Timestamp) -> Option<Select> {
+fn certificates(query: &AuditQuery, by: By, range: &Range, now: Timestamp) -> Option<Select> {
     if query.event.is_some_and(|event| event != EventKind::Certificate) {
         return None;
     }
-    // One index, by what selects most: SQLite has no statistics here and would guess.
-    let index = match query {
-        _ if query.serial.is_some() => "INDEXED BY certificate_by_serial",
-        _ if query.host.is_some() => "INDEXED BY certificate_by_host",
-        _ if query.state == Some(CertificateState::Recorded) => "INDEXED BY certificate_by_state",
-        _ if query.expiring_before.is_some() => "INDEXED BY certificate_by_end",
-        _ if query.name.is_some() => "INDEXED BY certificate_by_name",
-        _ if query.role.is_some() => "INDEXED BY certificate_by_role",
-        _ if query.state == Some(CertificateState::Issued) => "INDEXED BY certificate_by_state",
-        _ => "NOT INDEXED",
-    };
-    let mut select = Select::new(format!("listed.tbs, listed.signature FROM certificate AS listed {index}"), range);
+    let mut select =
+        Select::new(format!("listed.released, listed.dropped FROM certificate AS listed {}", by.clause()), range);
     select.times(query);
     if let Some(serial) = &query.serial {
         select.filter("listed.serial = ?", serial.octets().to_vec());
@@ -217,16 +272,22 @@ fn certificates(query: &AuditQuery, range: &Range, now: Timestamp) -> Option<Sel
         select.filter("listed.host = ?", host.as_str().to_owned());
     }
     if let Some(name) = &query.name {
-        select.filter("listed.name = ?", name.clone());
+        select.filter(if by == By::Name { "listed.name = ?" } else { also!("name") }, name.clone());
     }
     if let Some(role) = &query.role {
-        select.filter("listed.role = ?", role.as_str().to_owned());
+        select.filter(if by == By::Role { "listed.role = ?" } else { also!("role") }, role.as_str().to_owned());
     }
     if let Some(state) = query.state {
-        select.filter("(listed.signature IS NULL) = ?", i64::from(state == CertificateState::Recorded));
+        // As a constant, so that SQLite sees that the index has it.
+        select.conditions.push(match state {
+            CertificateState::Recorded => "listed.released = 0",
+            CertificateState::Issued => "listed.released = 1",
+        });
     }
     if let Some(end) = query.expiring_before {
         select.order = "listed.not_after, listed.idx";
+        // Only what ended long ago has no body; the index leaves that out.
+        select.conditions.push("listed.dropped = 0");
         select.filter("listed.not_after >= ?", now.unix());
         select.filter("listed.not_after < ?", end.unix());
         if let Some(before) = query.before {
@@ -265,13 +326,14 @@ fn events(query: &AuditQuery, range: &Range) -> Option<Select> {
 fn stored_entry(row: &Row<'_>) -> Result<StoredEntry, StoreError> {
     let index: u64 = row.get(0)?;
     let Entry { time, event, .. } = Entry::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
-    let tbs: Option<Vec<u8>> = row.get(3)?;
-    if tbs.is_some() != matches!(event, Event::Certificate(_)) {
+    let state = match (row.get(3)?, row.get(4)?) {
+        (Some(released), Some(dropped)) => Some(StoredState { released, dropped }),
+        _ => None,
+    };
+    if state.is_some() != matches!(event, Event::Certificate(_)) {
         return Err(StoreError::Damaged(format!("entry {index} is not what the listing takes it for")));
     }
-    let signature = row.get(4)?;
-    let body = tbs.map(|tbs| StoredBody { tbs, signature });
-    Ok(StoredEntry { index, time, event, leaf_hash: read::digest(row, 2)?, body })
+    Ok(StoredEntry { index, time, event, leaf_hash: read::digest(row, 2)?, state })
 }
 
 #[cfg(test)]
@@ -280,11 +342,11 @@ mod tests {
 
     /// What SQLite does for `query`, a line for each step.
     fn plan(connection: &Connection, query: &AuditQuery) -> Vec<String> {
-        let range = Range { start: 0, end: i64::MAX };
+        let mut range = Range { start: 0, end: i64::MAX };
+        let now = Timestamp::from_unix(0);
+        let by = By::of(connection, query, &mut range, now).unwrap();
         let mut steps = Vec::new();
-        for select in
-            [certificates(query, &range, Timestamp::from_unix(0)), events(query, &range)].into_iter().flatten()
-        {
+        for select in [certificates(query, by, &range, now), events(query, &range)].into_iter().flatten() {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", select.sql())).unwrap();
             let parameters = vec![Value::Null; statement.parameter_count()];
             let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
@@ -307,8 +369,9 @@ mod tests {
             (r#""host":"lb0.psf.io","event":"token_made""#, "INDEX event_by_host (host=? AND rowid"),
             (r#""role":"lb""#, "INDEX certificate_by_role (role=? AND rowid"),
             (r#""serial":"0102""#, "INDEX certificate_by_serial (serial=?"),
-            (r#""state":"recorded""#, "INDEX certificate_by_state (<expr>=? AND rowid"),
-            (r#""state":"issued""#, "INDEX certificate_by_state (<expr>=? AND rowid"),
+            (r#""name":"lb.psf.io","role":"lb""#, "COVERING INDEX certificate_by_role (role=? AND rowid=?"),
+            (r#""state":"recorded""#, "INDEX certificate_by_state (released=? AND rowid"),
+            (r#""state":"issued""#, "listed USING INTEGER PRIMARY KEY"),
             (r#""expiring_before":"2026-11-22T00:00:00Z""#, "INDEX certificate_by_end (not_after>? AND not_after<?)"),
             (r#""expiring_before":"2026-11-22T00:00:00Z","before":7"#, "INDEX certificate_by_end"),
         ];

@@ -1,9 +1,10 @@
 //! What can be read: by the writer inside its transaction, and by listings beside it.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, InterruptHandle, OptionalExtension as _, Row, params};
 
 use super::tiles::StoredNodes;
 use super::{Host, RecordError, Store, StoreError, StoredDeclaration, lock};
@@ -11,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::host::HostState;
 use crate::ledger::tile::TilePath;
-use crate::ledger::tree::consistency_proof;
+use crate::ledger::tree::{consistency_proof, inclusion_proof};
 use crate::name::HostName;
 
 /// A row of `token`.
@@ -28,10 +29,10 @@ impl TokenRow {
     /// token expires, since its answer may have been lost on the way.
     pub(super) fn check(&self, now: Timestamp, key: Digest) -> Result<(), RecordError> {
         if now >= self.expires {
-            return Err(RecordError::TokenExpired(self.expires));
+            return Err(RecordError::TokenExpired { host: self.host.clone(), at: self.expires });
         }
         match self.spent_by {
-            Some(spent_by) if spent_by != key => Err(RecordError::TokenSpent),
+            Some(spent_by) if spent_by != key => Err(RecordError::TokenSpent(self.host.clone())),
             _ => Ok(()),
         }
     }
@@ -65,7 +66,7 @@ impl Store {
     /// # Errors
     /// When the store fails or its row does not parse.
     pub async fn declaration_by_hash(&self, sha256: Digest) -> Result<Option<(StoredDeclaration, bool)>, StoreError> {
-        self.read(move |connection| {
+        self.read_at_leisure(move |connection| {
             let in_force = declaration_in_force(connection)? == Some(sha256);
             Ok(declaration(connection, sha256)?.map(|found| (found, in_force)))
         })
@@ -84,13 +85,42 @@ impl Store {
         self.read(move |connection| consistency_proof(&mut StoredNodes::new(connection, None, new), old, new)).await
     }
 
+    /// The hashes that lead from entry `index` to the head of `size` entries; none where there is no such.
+    ///
+    /// # Errors
+    /// When the store fails or a hash is missing.
+    pub async fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Digest>>, StoreError> {
+        self.read(move |connection| inclusion_proof(&mut StoredNodes::new(connection, None, size), index, size)).await
+    }
+
     /// A tile's octets; none where the ledger is not that large.
     ///
     /// # Errors
     /// When the store fails or something is missing in the tile.
     pub async fn tile(&self, path: TilePath) -> Result<Option<Vec<u8>>, StoreError> {
         let size = self.head().size;
-        self.read(move |connection| super::tiles::octets(connection, path, size)).await
+        self.read_at_leisure(move |connection| super::tiles::octets(connection, path, size)).await
+    }
+
+    /// Runs `query` on the connection of listings, off the async threads and after those that came before
+    /// it. A caller that goes away ends its query.
+    pub(super) async fn read_at_leisure<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // Waited for here and not on a thread, of which there are only so many for all reads.
+        let connection = Arc::clone(&self.leisurely).lock_owned().await;
+        let progress = Arc::new(Mutex::new(Progress::Wanted));
+        let _waiting = Waiting { interrupt: connection.get_interrupt_handle(), progress: Arc::clone(&progress) };
+        let run = move || {
+            if *lock(&progress) == Progress::Unwanted {
+                return Err(StoreError::Closed);
+            }
+            let outcome = query(&connection);
+            *lock(&progress) = Progress::Done;
+            outcome
+        };
+        tokio::task::spawn_blocking(run).await.map_err(|_| StoreError::Closed)?
     }
 
     /// Runs `query` on the reading connection, off the async threads.
@@ -98,8 +128,33 @@ impl Store {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let reader = std::sync::Arc::clone(&self.reader);
+        let reader = Arc::clone(&self.reader);
         tokio::task::spawn_blocking(move || query(&lock(&reader))).await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// How a query stands for the caller who waits for it.
+#[derive(PartialEq)]
+enum Progress {
+    Wanted,
+    Unwanted,
+    Done,
+}
+
+/// A caller who waits for a query; one who goes away before it is done interrupts it.
+struct Waiting {
+    interrupt: InterruptHandle,
+    progress: Arc<Mutex<Progress>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut progress = lock(&self.progress);
+        // Under the lock, so that it is this query and not the next one.
+        if *progress == Progress::Wanted {
+            *progress = Progress::Unwanted;
+            self.interrupt.interrupt();
+        }
     }
 }
 

@@ -224,26 +224,34 @@ impl Record {
         let Some(name) = self.draft.record.host.clone() else {
             return Err(StoreError::Damaged("an enrolment names no host".to_owned()).into());
         };
-        let replaces = match by {
+        let (replaces, spent) = match by {
             EnrolledBy::Token { token } => {
                 let row = read::token(transaction, token)?.filter(|row| row.host == name);
                 let row = row.ok_or(RecordError::TokenUnknown)?;
                 row.check(at, key)?;
-                row.replaces
+                (row.replaces, row.spent_by.is_some())
             }
-            EnrolledBy::Approval { .. } => false,
+            EnrolledBy::Approval { .. } => (false, false),
             EnrolledBy::SaltKey { salt_key } => {
                 salt_keys::require(transaction, &name, salt_key)?;
-                false
+                (false, false)
             }
         };
         if let Some(index) = identities::answer(transaction, &name, by, key)? {
-            hosts::require_enabled(transaction, &name)?;
+            let host = hosts::require_enabled(transaction, &name)?;
+            // A token has its own end.
+            if !matches!(by, EnrolledBy::Token { .. }) && !requests::may_be_lost(transaction, &host, at)? {
+                return Err(RecordError::AlreadyEnrolled(name));
+            }
             return Ok(if self.draft.repeats(transaction, index)? {
                 Admitted::Repeated(index)
             } else {
                 Admitted::Fresh
             });
+        }
+        // The host was enrolled by something else since: what was spent brings nothing back.
+        if spent {
+            return Err(RecordError::TokenSpent(name));
         }
         if !replaces {
             hosts::require_unknown(transaction, &name)?;
@@ -269,8 +277,8 @@ impl Record {
         let record = &draft.record;
         transaction
             .prepare_cached(
-                "INSERT INTO certificate (idx, serial, name, host, role, recorded, not_after, tbs)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO certificate (idx, serial, name, host, role, recorded, not_after, released, dropped)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0)",
             )?
             .execute(params![
                 index,
@@ -280,8 +288,10 @@ impl Record {
                 record.rule.role().map(RoleName::as_str),
                 draft.at.unix(),
                 record.not_after.unix(),
-                &*draft.tbs,
             ])?;
+        transaction
+            .prepare_cached("INSERT INTO body (idx, tbs) VALUES (?1, ?2)")?
+            .execute(params![index, &*draft.tbs])?;
         if let Condition::Renewal { identity } = &draft.condition {
             identities::renewed(transaction, identity, record.key_sha256, index)?;
         }

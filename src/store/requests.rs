@@ -1,7 +1,7 @@
 //! Keys that ask to be a host and have nothing to show for it: they wait until an operator has
 //! compared fingerprints. Anybody can ask, so what is kept is bounded, and so are its events.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
@@ -9,12 +9,13 @@ use tokio::sync::oneshot::Sender;
 
 use super::tiles::Edge;
 use super::verbs::{Verb, append_event};
-use super::{Projection, RecordError, Store, StoreError, hosts, identities, read, restoration};
+use super::{Host, Projection, RecordError, Store, StoreError, hosts, identities, read, restoration};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::enrollment::{EnrolledBy, KeyDecision, KeyRequest, RequestAction, RequestState};
 use crate::ledger::Event;
 use crate::name::HostName;
+use crate::source::Source;
 
 /// How long a request waits, how long an approval can be used, and how long a rejection is told.
 pub const REQUEST_LIFETIME: Duration = Duration::from_secs(86_400);
@@ -50,7 +51,7 @@ pub struct NewRequest {
     /// SHA-256 of the public key, whose possession was proven.
     pub key_sha256: Digest,
     /// Where it comes from.
-    pub address: IpAddr,
+    pub from: Source,
 }
 
 /// What a key that asks is told.
@@ -159,6 +160,8 @@ fn standing(
     // The answer may have been lost on its way.
     if let Some((EnrolledBy::Approval { operator_uid }, enrolled)) = identities::enrollment(connection, host)?
         && enrolled == key
+        && let Some(host) = read::host(connection, host)?
+        && may_be_lost(connection, &host, now)?
     {
         return Ok(Some(Ok(Asked::Approved { operator_uid })));
     }
@@ -190,21 +193,20 @@ pub(super) fn require_approved(
     }
 }
 
+/// Whether the answer to the host's enrolment may still be on its way or lost, so that its key is given it again: for a
+/// day, and not once the host was shut out since. After that the key is one that the host had, and no way to an identity.
+pub(super) fn may_be_lost(connection: &Connection, host: &Host, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM event WHERE host = ?1 AND idx > ?2
+               AND event IN ('host_disabled', 'host_frozen', 'host_removed'))";
+    let served =
+        connection.prepare_cached(sql)?.query_row(params![host.name.as_str(), host.enrollment], |row| row.get(0));
+    Ok(served? && now < host.enrolled.plus(REQUEST_LIFETIME))
+}
+
 /// The host is enrolled: whoever else asked to be it has nothing to wait for.
 pub(super) fn forget(transaction: &Transaction<'_>, host: &HostName) -> Result<(), StoreError> {
     transaction.prepare_cached("DELETE FROM enrollment_request WHERE host = ?1")?.execute([host.as_str()])?;
     Ok(())
-}
-
-/// What is counted together: one IPv4 address, or the /64 that one site has of IPv6.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 => v4,
-    }
 }
 
 /// [`Store::ask_enrollment`], for a request that was not known.
@@ -216,13 +218,13 @@ struct Ask {
 
 impl Ask {
     fn record(&self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<Asked, RecordError> {
-        let NewRequest { at, host, key_sha256, address } = self.new.clone();
+        let NewRequest { at, host, key_sha256, from } = self.new.clone();
         restoration::require_open(transaction)?;
         // Another of its requests may have been quicker.
         if let Some(asked) = standing(transaction, &host, key_sha256, at)? {
             return asked;
         }
-        let (address, oldest) = (network(address), at.minus(REQUEST_LIFETIME).unix());
+        let (address, oldest) = (from.address(), at.minus(REQUEST_LIFETIME).unix());
         let count = |condition: &str| -> Result<u64, StoreError> {
             let sql = format!("SELECT count(*) FROM enrollment_request WHERE since > ?1 AND {condition}");
             let mut statement = transaction.prepare_cached(&sql)?;
@@ -235,7 +237,7 @@ impl Ask {
             return Err(RecordError::RequestsFull);
         }
         if count("state <> 'approved' AND address = ?2")? >= MAX_OF_ADDRESS {
-            return Err(RecordError::RequestsOfAddress(address));
+            return Err(RecordError::RequestsOfAddress(from));
         }
         append_event(
             transaction,
@@ -327,18 +329,5 @@ impl Verb for Decide {
 
     fn failed(self: Box<Self>, error: StoreError) {
         let _ = self.reply.send(Err(error.into()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_site_counts_as_one_address() {
-        let network = |text: &str| network(text.parse().unwrap()).to_string();
-        assert_eq!(network("192.0.2.7"), "192.0.2.7");
-        assert_eq!(network("::ffff:192.0.2.7"), "192.0.2.7");
-        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 }

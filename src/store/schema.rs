@@ -6,10 +6,16 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::StoreError;
+use super::{StoreError, migration};
 
-/// What `PRAGMA user_version` says of the tables below.
-const VERSION: i64 = 1;
+/// Pages in the log from which on it is written back: 32 MiB. Each certificate touches a page of every
+/// index, and those of an index lie apart; in a longer log the same page is written back once.
+const LOG_PAGES: u32 = 8_192;
+/// What the writer keeps of the file in memory, in KiB.
+const WRITER_CACHE: i64 = 16 * 1_024;
+
+/// What `PRAGMA user_version` says of the tables below. Every older version has a step in `migration`.
+pub(super) const VERSION: i64 = 5;
 /// What `PRAGMA application_id` says: `psfc` in ASCII. Other programs count their versions too.
 const APPLICATION: i64 = 0x7073_6663;
 
@@ -36,8 +42,10 @@ CREATE TABLE tile_time (
     latest   INTEGER NOT NULL
 ) STRICT;
 
--- What a certificate entry's bytes stand for. The signature comes after the entry, or never. Every
--- index ends in the row's number, which is idx, so each of them gives a filtered listing in order.
+-- What the listing needs of a certificate's entry; released once its signature was stored, dropped
+-- once its body was. Every index ends in the row's number, which is idx, so each of them gives a
+-- filtered listing in order. The one by the end has what still has a body, since that is what retention
+-- looks for, and the one by the state what was not released, since nearly everything else was.
 CREATE TABLE certificate (
     idx       INTEGER PRIMARY KEY REFERENCES entry (idx),
     serial    BLOB NOT NULL,
@@ -46,15 +54,23 @@ CREATE TABLE certificate (
     role      TEXT,
     recorded  INTEGER NOT NULL,
     not_after INTEGER NOT NULL,
-    tbs       BLOB NOT NULL,
-    signature BLOB
+    released  INTEGER NOT NULL,
+    dropped   INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX certificate_by_serial ON certificate (serial);
 CREATE INDEX certificate_by_name ON certificate (name);
 CREATE INDEX certificate_by_host ON certificate (host) WHERE host IS NOT NULL;
 CREATE INDEX certificate_by_role ON certificate (role) WHERE role IS NOT NULL;
-CREATE INDEX certificate_by_end ON certificate (not_after);
-CREATE INDEX certificate_by_state ON certificate (signature IS NULL);
+CREATE INDEX certificate_by_end ON certificate (not_after) WHERE dropped = 0;
+CREATE INDEX certificate_by_state ON certificate (released) WHERE released = 0;
+
+-- What a certificate's entry is the record of, for as long as it is kept. The signature comes after
+-- the entry, or never.
+CREATE TABLE body (
+    idx       INTEGER PRIMARY KEY REFERENCES certificate (idx),
+    tbs       BLOB NOT NULL,
+    signature BLOB
+) STRICT;
 
 -- Every entry that is not a certificate's.
 CREATE TABLE event (
@@ -134,6 +150,8 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     // SQLite gives its write-ahead log the mode of the database, so this one call settles both.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
     let mut connection = connect(path)?;
+    // This has to be said before there is any page.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     prepare(&connection)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
@@ -155,17 +173,27 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Opens the file for the writer and checks that it is ours to read, before anything changes it.
+/// Opens the file for the writer, which holds the lock. That it is ours is checked before anything
+/// changes it; an older version becomes this one.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    let connection = connect(path)?;
-    check_ours(&connection, path)?;
+    let mut connection = connect(path)?;
+    let found = version(&connection, path)?;
     prepare(&connection)?;
+    // SQLite takes a negative number for KiB.
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     empty_log(&connection)?;
+    if found < VERSION {
+        migration::migrate(&mut connection, found, &migration::STEPS)?;
+    }
+    if migration::allow_giving_back(&connection)? {
+        empty_log(&connection)?;
+    }
     Ok(connection)
 }
 
-/// Refuses a file that is no ledger, or one of another version.
-pub(super) fn check_ours(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+/// The version of the tables; a file that is no ledger, or a newer one, is refused.
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let foreign = || StoreError::Damaged(format!("{} is not a psfca ledger", path.display()));
     match pragma("application_id") {
@@ -175,11 +203,18 @@ pub(super) fn check_ours(connection: &Connection, path: &Path) -> Result<(), Sto
         Err(error) => return Err(error.into()),
     }
     match pragma("user_version")? {
-        VERSION => {}
-        found if found > VERSION => return Err(StoreError::Newer { found, known: VERSION }),
-        _ => return Err(foreign()),
+        found @ 1..=VERSION => Ok(found),
+        found if found > VERSION => Err(StoreError::Newer { found, known: VERSION }),
+        _ => Err(foreign()),
     }
-    Ok(())
+}
+
+/// Refuses a ledger of another version, and what is none.
+pub(super) fn check_current(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    match version(connection, path)? {
+        VERSION => Ok(()),
+        found => Err(StoreError::Older { found, known: VERSION }),
+    }
 }
 
 /// The definitions of everything in the file.

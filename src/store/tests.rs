@@ -1,5 +1,7 @@
 //! What the store promises, on real files.
 
+use std::path::PathBuf;
+
 use rusqlite::Connection;
 
 use super::*;
@@ -132,8 +134,10 @@ mod files;
 mod hosts;
 mod identities;
 mod listing;
+mod readers;
 mod refusals;
 mod requests;
 mod restoration;
+mod retention;
 mod salt_keys;
 mod tokens;

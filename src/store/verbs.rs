@@ -6,7 +6,7 @@ use tokio::sync::oneshot::Sender;
 
 use super::tiles::{Edge, Head, StoredNodes};
 use super::{Projection, RecordError, StoreError};
-use super::{hosts, listing, read, restoration};
+use super::{hosts, read, restoration, times};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::ledger::{EncodedEntry, Entry, Event};
@@ -40,7 +40,7 @@ pub(super) fn append(
         entry.leaf_hash().as_bytes()
     ])?;
     edge.push(transaction, entry.leaf_hash())?;
-    listing::note_time(transaction, index, at)?;
+    times::note_time(transaction, index, at)?;
     Ok(index)
 }
 
@@ -168,31 +168,6 @@ impl Verb for PutInForce {
         transaction
             .prepare_cached("INSERT OR REPLACE INTO declaration (sha256, idx, since, files) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![declaration.sha256.as_bytes(), index, declaration.at.unix(), files])?;
-        Ok(())
-    }
-
-    fn committed(self: Box<Self>, _: &mut Projection) {
-        let _ = self.reply.send(Ok(()));
-    }
-
-    fn failed(self: Box<Self>, error: StoreError) {
-        let _ = self.reply.send(Err(error));
-    }
-}
-
-/// [`super::Store::probe`]: a transaction that writes nothing.
-pub(super) struct Probe {
-    reply: Sender<Result<(), StoreError>>,
-}
-
-impl Probe {
-    pub(super) const fn new(reply: Sender<Result<(), StoreError>>) -> Self {
-        Self { reply }
-    }
-}
-
-impl Verb for Probe {
-    fn apply(&mut self, _: &Transaction<'_>, _: &mut Edge) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -113,8 +113,9 @@ impl Writer {
         }
         for (index, signature) in &self.releases {
             transaction
-                .prepare_cached("UPDATE certificate SET signature = ?2 WHERE idx = ?1 AND signature IS NULL")?
+                .prepare_cached("UPDATE body SET signature = ?2 WHERE idx = ?1 AND signature IS NULL")?
                 .execute(rusqlite::params![index, signature])?;
+            transaction.prepare_cached("UPDATE certificate SET released = 1 WHERE idx = ?1")?.execute([index])?;
         }
         transaction.commit()?;
         let head = edge.head(connection)?;

@@ -1,8 +1,9 @@
 //! Whether a ledger holds: every entry is what its hash says, the hashes make the tree, and whatever
 //! else the file says follows from the entries. Reads only, and believes nothing in the file.
 //!
-//! What cannot be found, because no entry says it: that a signature was dropped (its certificate
-//! then counts as unreleased, as after a crash), or replaced by another one of the same key.
+//! What cannot be found, because no entry says it: that a signature was removed (its certificate
+//! then counts as unreleased, as after a crash), or replaced by another one of the same key. A whole
+//! body may be missing only where an entry says until which end bodies were dropped.
 
 mod backup;
 mod pass;
@@ -13,7 +14,7 @@ mod tables;
 use crate::ca::authorities::CaCertificates;
 use crate::digest::Digest;
 use crate::ledger::checkpoint::Checkpoint;
-use crate::store::{Copied, LedgerCopy, StoreError};
+use crate::store::{Copied, Indexed, LedgerCopy, StoreError};
 
 use pass::Pass;
 use signatures::Workers;
@@ -51,6 +52,8 @@ pub struct Summary {
     pub certificates: u64,
     /// Certificates whose signature is not stored: they may or may not have left the CA.
     pub unreleased: u64,
+    /// Certificates whose body was dropped after its retention: what they were is known by its hash.
+    pub dropped: u64,
     /// Signatures that were verified.
     pub signatures: u64,
     /// Things that do not hold.
@@ -89,11 +92,12 @@ pub fn examine(
     };
     let (mut summary, certificates) = std::thread::scope(|scope| {
         // Beside the pass, with a connection of its own.
-        let path = copy.path().to_owned();
-        let structure = scope.spawn(move || LedgerCopy::open(&path)?.faults());
+        let (path, mut by_rows) = (copy.path().to_owned(), Indexed::default());
+        let mut by_indexes = by_rows.clone();
+        let structure = scope.spawn(move || Ok((LedgerCopy::open(&path)?.faults(&mut by_indexes)?, by_indexes)));
         let workers = Workers::start(scope, wanted.signature_threads);
         let mut pass = Pass::new(copy, wanted.against, workers, &mut tell);
-        let outcome = copy.pass(|copied| match copied {
+        let outcome = copy.pass(&mut by_rows, |copied| match copied {
             Copied::Entry(row) => {
                 pass.entry(row);
                 if pass.size().is_multiple_of(STRIDE) {
@@ -104,7 +108,10 @@ pub fn examine(
         });
         let outcome = pass.end(outcome);
         match structure.join() {
-            Ok(Ok(faults)) => faults.into_iter().for_each(|what| tell(Finding { index: None, what })),
+            Ok(Ok((faults, by_indexes))) => {
+                let differing = by_rows.faults(&by_indexes);
+                faults.into_iter().chain(differing).for_each(|what| tell(Finding { index: None, what }));
+            }
             Ok(Err(error)) => tell(unreadable(None, &error)),
             Err(panic) => std::panic::resume_unwind(panic),
         }

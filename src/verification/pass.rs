@@ -4,6 +4,7 @@ use super::signatures::{Issuers, Workers};
 use super::tables::Tables;
 use super::{Finding, Summary, backup, unreadable};
 use crate::ca::authorities::CaCertificates;
+use crate::ca::statement::recovery_by;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::grant::CertificateKind;
@@ -12,7 +13,8 @@ use crate::ledger::frontier::Frontier;
 use crate::ledger::tree::{TILE_HEIGHT, TILE_WIDTH};
 use crate::ledger::{CertificateRecord, Entry, Event, leaf_hash};
 use crate::name::{HostName, RoleName};
-use crate::store::{CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets, StoreError};
+use crate::root_statement::SignedRecovery;
+use crate::store::{CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets, StoreError};
 use crate::wire::EventKind;
 
 /// What is known after the entries so far.
@@ -23,11 +25,13 @@ pub(super) struct Pass<'p, 's> {
     frontier: Frontier,
     /// The index that the next entry must have.
     next: u64,
+    drops: Drops,
     tables: Tables,
     issuers: Issuers,
     workers: Workers<'s>,
     certificates: u64,
     unreleased: u64,
+    dropped: u64,
 }
 
 impl<'p, 's> Pass<'p, 's> {
@@ -37,8 +41,13 @@ impl<'p, 's> Pass<'p, 's> {
         workers: Workers<'s>,
         tell: &'p mut dyn FnMut(Finding),
     ) -> Self {
+        let drops = Drops::read(copy).unwrap_or_else(|error| {
+            tell(unreadable(None, &error));
+            Drops::default()
+        });
         let (frontier, tables, issuers) = (Frontier::default(), Tables::default(), Issuers::default());
-        Self { copy, against, tell, frontier, next: 0, tables, issuers, workers, certificates: 0, unreleased: 0 }
+        let (next, certificates, unreleased, dropped) = (0, 0, 0, 0);
+        Self { copy, against, tell, frontier, next, drops, tables, issuers, workers, certificates, unreleased, dropped }
     }
 
     pub(super) const fn size(&self) -> u64 {
@@ -49,7 +58,7 @@ impl<'p, 's> Pass<'p, 's> {
         (self.tell)(Finding { index: Some(index), what: what.into() });
     }
 
-    /// A row of `certificate` or `event` without an entry.
+    /// A row of a table beside the entries without an entry.
     pub(super) fn stray(&mut self, table: &str, index: i64) {
         let index_if_one = u64::try_from(index).ok();
         let what = format!("the table {table} has a row {index}, and there is no such entry");
@@ -57,7 +66,7 @@ impl<'p, 's> Pass<'p, 's> {
     }
 
     /// The next entry, with what lies beside it.
-    pub(super) fn entry(&mut self, row: CopiedEntry<'_>) {
+    pub(super) fn entry(&mut self, row: &CopiedEntry<'_>) {
         let Ok(index) = u64::try_from(row.index) else {
             (self.tell)(Finding { index: None, what: format!("an entry has the index {}", row.index) });
             return;
@@ -72,9 +81,13 @@ impl<'p, 's> Pass<'p, 's> {
         if row.leaf_hash != leaf.as_bytes() {
             self.find(index, "the stored leaf hash is not that of the entry");
         }
+        let decoded = Entry::decode(row.bytes);
+        if let Ok(Entry { event: Event::Recovered { statement, .. }, .. }) = &decoded {
+            self.recovery(index, statement);
+        }
         self.grow(index, leaf);
-        match Entry::decode(row.bytes) {
-            Ok(entry) => self.beside(index, entry, &row),
+        match decoded {
+            Ok(entry) => self.beside(index, entry, row),
             Err(error) => self.find(index, error.to_string()),
         }
     }
@@ -122,7 +135,7 @@ impl<'p, 's> Pass<'p, 's> {
                 self.find(index, "a certificate's entry has a row in event");
             }
             match &row.certificate {
-                Some(stored) => self.certificate(index, time, record, stored),
+                Some(stored) => self.certificate(index, time, record, stored, row.body),
                 None => self.find(index, "its row in certificate is missing"),
             }
             if let Err(what) = self.tables.identity(index, record) {
@@ -130,8 +143,8 @@ impl<'p, 's> Pass<'p, 's> {
             }
             return;
         }
-        if row.certificate.is_some() {
-            self.find(index, "the entry is no certificate's, but has a row in certificate");
+        if row.certificate.is_some() || row.body.is_some() {
+            self.find(index, "the entry is no certificate's, but has a row in certificate or body");
         }
         match &row.event {
             Some(stored) => self.event(index, time, event.kind(), event.host(), stored),
@@ -142,13 +155,37 @@ impl<'p, 's> Pass<'p, 's> {
         }
     }
 
+    /// A recovery names the head that it follows, and is signed by a root of this ledger.
+    fn recovery(&mut self, index: u64, statement: &str) {
+        let signed = match SignedRecovery::parse(statement) {
+            Ok(signed) => signed,
+            Err(error) => return self.find(index, format!("the recovery's statement cannot be read: {error}")),
+        };
+        let claim = signed.claim();
+        if (claim.size, claim.root) != (self.frontier.size(), self.frontier.root()) {
+            self.find(index, "the recovery is not of the entries before it");
+        }
+        if !self.workers.are_idle()
+            && let Err(error) = recovery_by(statement, self.issuers.roots())
+        {
+            self.find(index, format!("the recovery's statement is not to be believed: {error}"));
+        }
+    }
+
     fn event(&mut self, index: u64, time: Timestamp, kind: EventKind, host: Option<&HostName>, row: &CopiedEvent<'_>) {
         self.text(index, "event.event", row.event, Some(kind.as_str()));
         self.text(index, "event.host", row.host, host.map(HostName::as_str));
         self.number(index, "event.recorded", row.recorded, time.unix());
     }
 
-    fn certificate(&mut self, index: u64, time: Timestamp, record: &CertificateRecord, row: &CopiedCertificate<'_>) {
+    fn certificate(
+        &mut self,
+        index: u64,
+        time: Timestamp,
+        record: &CertificateRecord,
+        row: &CopiedCertificate<'_>,
+        body: Option<CopiedBody<'_>>,
+    ) {
         self.certificates += 1;
         if row.serial != Some(record.serial.octets()) {
             self.find(index, format!("certificate.serial is not the entry's, {}", record.serial));
@@ -158,19 +195,50 @@ impl<'p, 's> Pass<'p, 's> {
         self.text(index, "certificate.role", row.role, record.rule.role().map(RoleName::as_str));
         self.number(index, "certificate.recorded", row.recorded, time.unix());
         self.number(index, "certificate.not_after", row.not_after, record.not_after.unix());
-        let tbs = row.tbs.unwrap_or_default();
+        if row.dropped != Some(body.is_none().into()) {
+            let there = if body.is_some() { "there" } else { "missing" };
+            self.find(index, format!("certificate.dropped is not what it is where the body is {there}"));
+        }
+        match body {
+            Some(body) => {
+                if row.released != Some(body.signature.is_some().into()) {
+                    self.find(index, "certificate.released does not say whether there is a signature");
+                }
+                self.body(index, record, body);
+            }
+            None => self.without_body(index, record, row),
+        }
+    }
+
+    fn body(&mut self, index: u64, record: &CertificateRecord, body: CopiedBody<'_>) {
+        let tbs = body.tbs.unwrap_or_default();
         if Digest::of(tbs) != record.tbs_sha256 {
-            self.find(index, "the to-be-signed bytes in certificate.tbs do not have the entry's hash");
+            self.find(index, "the to-be-signed bytes in body.tbs do not have the entry's hash");
             return;
         }
-        match row.signature {
+        match body.signature {
             Some(signature) => self.signature(index, record.kind, tbs, signature),
             None => {
                 self.unreleased += 1;
-                if is_ca(record.kind) {
+                if record.kind.is_ca() {
                     self.find(index, "a CA certificate has no signature, so nothing that it signed can be checked");
                 }
             }
+        }
+    }
+
+    /// A body may be missing where a later entry says so.
+    fn without_body(&mut self, index: u64, record: &CertificateRecord, row: &CopiedCertificate<'_>) {
+        if record.kind.is_ca() {
+            self.find(index, "the CA certificate's body is missing, and those are never dropped");
+        } else if !self.drops.cover(index, record.not_after) {
+            self.find(index, "the certificate's body is missing, and no entry says that it was dropped");
+        }
+        self.dropped += 1;
+        match row.released {
+            Some(0) => self.unreleased += 1,
+            Some(1) => {}
+            _ => self.find(index, "certificate.released is neither yes nor no"),
         }
     }
 
@@ -178,7 +246,7 @@ impl<'p, 's> Pass<'p, 's> {
         if self.workers.are_idle() {
             return;
         }
-        if is_ca(kind) {
+        if kind.is_ca() {
             self.workers.count(1);
             if let Err(what) = self.issuers.add(kind, tbs, signature) {
                 self.find(index, what);
@@ -206,7 +274,20 @@ impl<'p, 's> Pass<'p, 's> {
 
     /// The entries are over, or cannot be read further: everything that only the end shows.
     pub(super) fn end(self, outcome: Result<(), StoreError>) -> (Summary, Option<CaCertificates>) {
-        let Self { copy, against, tell, frontier, next, tables, issuers, workers, certificates, unreleased } = self;
+        let Self {
+            copy,
+            against,
+            tell,
+            frontier,
+            next,
+            tables,
+            issuers,
+            workers,
+            certificates,
+            unreleased,
+            dropped,
+            ..
+        } = self;
         if let Err(error) = outcome {
             tell(unreadable(Some(next), &error));
         }
@@ -233,11 +314,42 @@ impl<'p, 's> Pass<'p, 's> {
         tables.compare(copy, size / TILE_WIDTH, &mut find);
         let root = frontier.root();
         backup::compare(copy, size, root, &mut find);
-        let summary = Summary { entries: size, root, certificates, unreleased, signatures, differences: 0 };
+        let summary = Summary { entries: size, root, certificates, unreleased, dropped, signatures, differences: 0 };
         (summary, issuers.newest())
     }
 }
 
-const fn is_ca(kind: CertificateKind) -> bool {
-    matches!(kind, CertificateKind::Root | CertificateKind::IssuingCa | CertificateKind::IdentityCa)
+/// The entries that say which bodies need not be there.
+#[derive(Debug, Default)]
+struct Drops {
+    /// The index of each, rising, and the latest end that it or one after it names.
+    latest: Vec<(u64, Timestamp)>,
+}
+
+impl Drops {
+    /// Reads them before the pass comes to them, by which they are then hashed like every entry.
+    fn read(copy: &LedgerCopy) -> Result<Self, StoreError> {
+        let mut latest = Vec::new();
+        for (index, bytes) in copy.events(EventKind::BodiesDropped)? {
+            // What cannot be read is found by the pass.
+            if let (Ok(index), Ok(Entry { event: Event::BodiesDropped { ended_before }, .. })) =
+                (u64::try_from(index), Entry::decode(&bytes))
+            {
+                latest.push((index, ended_before));
+            }
+        }
+        latest.sort_unstable_by_key(|(index, _)| *index);
+        let mut end = Timestamp::from_unix(0);
+        for (_, ended_before) in latest.iter_mut().rev() {
+            end = end.max(*ended_before);
+            *ended_before = end;
+        }
+        Ok(Self { latest })
+    }
+
+    /// Whether the body of the certificate at `index`, which ended at `end`, need not be there.
+    fn cover(&self, index: u64, end: Timestamp) -> bool {
+        let later = self.latest.partition_point(|(drop, _)| *drop < index);
+        self.latest.get(later).is_some_and(|(_, ended_before)| end < *ended_before)
+    }
 }

@@ -23,6 +23,11 @@ pub(super) struct Issuers {
 }
 
 impl Issuers {
+    /// The roots.
+    pub(super) fn roots(&self) -> &[CaCertificate] {
+        &self.root
+    }
+
     /// The newest of each kind.
     pub(super) fn newest(&self) -> Option<CaCertificates> {
         let newest = |list: &[CaCertificate]| list.first().cloned();

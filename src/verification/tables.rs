@@ -69,7 +69,7 @@ impl Tables {
     /// Applies an event as the store would; what it could not have applied is said.
     pub(super) fn apply(&mut self, index: u64, time: Timestamp, event: Event) -> Result<(), String> {
         match event {
-            Event::Certificate(_) => {}
+            Event::Certificate(_) | Event::BodiesDropped { .. } | Event::Recovered { .. } | Event::Refused(_) => {}
             Event::Declaration { sha256, names: _ } => {
                 let row = vec![number(index), Cell::Number(time.unix())];
                 self.declarations.insert(sha256.as_bytes().to_vec(), (index, row));

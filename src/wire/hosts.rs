@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::enrollment::IdentityFork;
 use crate::grant::{CertificateKind, Rule};
-use crate::host::{HostAction, HostState, Remark};
+use crate::host::{HostAction, HostState, OperatorName, Remark};
 use crate::name::HostName;
 use crate::profile::{KeyKind, Usages};
 use crate::serial::Serial;
@@ -54,8 +54,8 @@ pub struct HostDetails {
     #[serde(flatten)]
     pub summary: HostSummary,
     /// Who put it in that state, where an operator did and it is not served since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operator_uid: Option<u32>,
+    #[serde(flatten)]
+    pub operator: Option<OperatorName>,
     /// Why, in that operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remark: Option<Remark>,

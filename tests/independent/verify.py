@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
-"""Verifies an exported ledger (C2SP tlog-tiles) with the Python standard library and nothing of psfca.
+"""Verifies a ledger with the Python standard library and nothing of psfca.
 
 Written from RFC 6962 and RFC 9162 (Merkle trees), RFC 8032 (Ed25519) and C2SP signed-note,
-tlog-checkpoint and tlog-tiles.
+tlog-checkpoint, tlog-tiles and tlog-proof.
 
-    verify.py DIR KEY                 the tiles make the checkpoint's root, and KEY signed the checkpoint
-    verify.py DIR KEY --old NOTE      and the tree continues that of the earlier checkpoint in NOTE
-    verify.py DIR KEY --prove INDEX   and prints the hashes that lead from an entry to the root
+    verify.py tiles DIR KEY [--old NOTE]...     an export: KEY signed its checkpoint, its entries make that
+                                                root and every hash tile, and it continues each NOTE
+    verify.py proof FILE KEY                    the proof that came with a certificate; prints its entry
+    verify.py consistency OLD NEW KEY FILE      the answer of GET /v1/ledger/consistency between two notes
+    verify.py vectors DIR                       test data of github.com/transparency-dev/merkle (testdata/)
+    verify.py self-test                         the vectors of RFC 8032, section 7.1
 
-KEY is NAME+HASH+KEY, as `psfca audit checkpoint --key` prints it.
+KEY is NAME+HASH+KEY, as `psfca audit checkpoint --key` prints it. Exit code 0: everything holds.
 """
 
 import argparse
 import base64
 import hashlib
+import json
 import pathlib
 import sys
 
@@ -22,7 +26,14 @@ def sha256(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
 
 
-# Ed25519, RFC 8032, section 5.1: slow and plain, for public data only.
+def unbase64(text):
+    octets = base64.b64decode(text, validate=True)
+    if base64.b64encode(octets).decode() != text:
+        raise ValueError("%r is not canonical base64" % text)
+    return octets
+
+
+# Ed25519, RFC 8032, section 5.1: slow and not in constant time, for public data only.
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
@@ -65,16 +76,14 @@ def multiply(scalar, point):
 
 
 def decompress(octets):
-    if len(octets) != 32:
-        return None
     y = int.from_bytes(octets, "little")
-    sign, y = y >> 255, y & (1 << 255) - 1
+    sign, y = y >> 255, y & ((1 << 255) - 1)
     x = recover_x(y, sign)
     return None if x is None else (x, y, 1, x * y % P)
 
 
 def ed25519_verifies(key, message, signature):
-    if len(signature) != 64:
+    if len(key) != 32 or len(signature) != 64:
         return False
     a, r = decompress(key), decompress(signature[:32])
     s = int.from_bytes(signature[32:], "little")
@@ -87,26 +96,29 @@ def ed25519_verifies(key, message, signature):
 
 # C2SP signed-note and tlog-checkpoint.
 def open_checkpoint(note, verifier):
-    """Origin, size and root, when the key signed the note."""
+    """Size and root, when the key signed the note. Signatures of other keys are not looked at."""
     name, key_hash, key = verifier.split("+", 2)
-    key = base64.b64decode(key, validate=True)
+    key = unbase64(key)
     if sha256(name.encode(), b"\n", key)[:4].hex() != key_hash or key[0] != 1:
         raise ValueError("this is no Ed25519 key with its hash")
-    text, _, signatures = note.rpartition("\n\n")
+    text, gap, signatures = note.rpartition("\n\n")
     text += "\n"
-    for line in signatures.splitlines():
+    if not gap or not signatures.endswith("\n"):
+        raise ValueError("the checkpoint is no signed note")
+    for line in signatures.split("\n")[:-1]:
         dash, signer, blob = line.split(" ")
-        blob = base64.b64decode(blob, validate=True)
+        blob = unbase64(blob)
         if dash == "\u2014" and signer == name and blob[:4].hex() == key_hash:
             if not ed25519_verifies(key[1:], text.encode(), blob[4:]):
                 raise ValueError("the checkpoint's signature is wrong")
             break
     else:
         raise ValueError("the checkpoint is not signed by this key")
-    origin, size, root = text.splitlines()[:3]
-    if origin != name or str(int(size)) != size:
+    origin, size, root = text.split("\n")[:3]
+    root = unbase64(root)
+    if origin != name or str(int(size)) != size or len(root) != 32:
         raise ValueError("the checkpoint is that of another ledger, or malformed")
-    return int(size), base64.b64decode(root, validate=True)
+    return int(size), root
 
 
 # C2SP tlog-tiles.
@@ -130,7 +142,7 @@ def read_entries(directory, size):
         for _ in range(width):
             length = int.from_bytes(octets[at : at + 2], "big")
             entry = octets[at + 2 : at + 2 + length]
-            if len(entry) != length:
+            if len(entry) != length or length == 0:
                 raise ValueError("entry tile %d is cut short" % index)
             yield entry
             at += 2 + length
@@ -139,12 +151,17 @@ def read_entries(directory, size):
 
 
 # RFC 9162, section 2.1; the tree in full, as the RFC defines it.
+def leaf_hash(entry):
+    return sha256(b"\x00", entry)
+
+
 def node(left, right):
     return sha256(b"\x01", left, right)
 
 
 def split(n):
-    return 1 << (n - 1).bit_length() - 1
+    """The largest power of two smaller than n."""
+    return 1 << ((n - 1).bit_length() - 1)
 
 
 class Tree:
@@ -152,9 +169,10 @@ class Tree:
         self.leaves, self.known = leaves, {}
 
     def root(self, start=0, end=None):
+        """MTH(D[start:end]), section 2.1.1."""
         end = len(self.leaves) if end is None else end
         if end == start:
-            return sha256(b"")
+            return sha256()
         if end - start == 1:
             return self.leaves[start]
         if (start, end) not in self.known:
@@ -163,7 +181,7 @@ class Tree:
         return self.known[start, end]
 
     def inclusion(self, index, start=0, end=None):
-        """PATH(m, D[n]), section 2.1.3.1."""
+        """PATH(m, D_n), section 2.1.3.1."""
         end = len(self.leaves) if end is None else end
         if end - start == 1:
             return []
@@ -173,7 +191,7 @@ class Tree:
         return self.inclusion(index, middle, end) + [self.root(start, middle)]
 
     def consistency(self, old, start=0, end=None, whole=True):
-        """SUBPROOF(m, D[n], b), section 2.1.4.1; `old` counts from `start`."""
+        """SUBPROOF(m, D_n, b), section 2.1.4.1; `old` counts from `start`."""
         end = len(self.leaves) if end is None else end
         if old == end - start:
             return [] if whole else [self.root(start, end)]
@@ -185,6 +203,8 @@ class Tree:
 
 def inclusion_holds(leaf, index, size, proof, root):
     """Section 2.1.3.2."""
+    if index >= size or any(len(hash) != 32 for hash in [leaf, root, *proof]):
+        return False
     fn, sn, r = index, size - 1, leaf
     for p in proof:
         if sn == 0:
@@ -200,13 +220,15 @@ def inclusion_holds(leaf, index, size, proof, root):
 
 
 def consistency_holds(old, old_root, new, new_root, proof):
-    """Section 2.1.4.2."""
+    """Section 2.1.4.2, for an old tree that is not empty: everything continues the empty one."""
+    if not 0 < old <= new or any(len(hash) != 32 for hash in proof):
+        return False
     if old == new:
         return not proof and old_root == new_root
-    if old & old - 1 == 0:
-        proof = [old_root] + proof
     if not proof:
         return False
+    if old & (old - 1) == 0:
+        proof = [old_root] + proof
     fn, sn = old - 1, new - 1
     while fn & 1:
         fn, sn = fn >> 1, sn >> 1
@@ -225,48 +247,130 @@ def consistency_holds(old, old_root, new, new_root, proof):
 
 
 def check_hash_tiles(directory, leaves):
-    """Every hash tile must hold the hashes that the entries give."""
-    level, hashes = 0, leaves
+    """Every hash tile must hold the hashes that the entries give; returns how many there are."""
+    level, hashes, count = 0, leaves, 0
     while hashes:
         for index, width, octets in tiles(directory, level, len(hashes)):
             if octets != b"".join(hashes[256 * index : 256 * index + width]):
                 raise ValueError("hash tile %s is not that of the entries" % tile_path(level, index, width))
+            count += 1
         whole = [hashes[at : at + 256] for at in range(0, len(hashes) - 255, 256)]
         level, hashes = level + 1, [Tree(tile).root() for tile in whole]
+    return count
 
 
-def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("directory", type=pathlib.Path)
-    arguments.add_argument("key")
-    arguments.add_argument("--old", type=pathlib.Path)
-    arguments.add_argument("--prove", type=int)
-    arguments = arguments.parse_args()
-
+def verify_tiles(arguments):
     size, root = open_checkpoint((arguments.directory / "checkpoint").read_text(), arguments.key)
-    leaves = [sha256(b"\x00", entry) for entry in read_entries(arguments.directory, size)]
+    leaves = [leaf_hash(entry) for entry in read_entries(arguments.directory, size)]
     tree = Tree(leaves)
     if tree.root() != root:
         raise ValueError("the entries do not make the checkpoint's root")
-    check_hash_tiles(arguments.directory, leaves)
-    for index in {0, size // 3, size // 2, size - 1} & set(range(size)):
-        if not inclusion_holds(leaves[index], index, size, tree.inclusion(index), root):
-            raise ValueError("the proof of entry %d does not hold" % index)
-    print("%d entries, root %s" % (size, root.hex()))
-    if arguments.old:
-        old, old_root = open_checkpoint(arguments.old.read_text(), arguments.key)
+    count = check_hash_tiles(arguments.directory, leaves)
+    print("%d entries, root %s, %d hash tiles" % (size, root.hex(), count))
+    # Every entry and every earlier size of a small ledger, a thousand of a large one.
+    step = max(1, size // 1000)
+    for at in range(0, size, step):
+        if not inclusion_holds(leaves[at], at, size, tree.inclusion(at), root):
+            raise ValueError("the proof of entry %d does not hold" % at)
+        if not consistency_holds(at + 1, tree.root(0, at + 1), size, root, tree.consistency(at + 1)):
+            raise ValueError("the proof from size %d does not hold" % (at + 1))
+    for note in arguments.old:
+        old, old_root = open_checkpoint(note.read_text(), arguments.key)
         if old > size:
             raise ValueError("the earlier checkpoint has %d entries, these are %d" % (old, size))
-        if old and not consistency_holds(old, old_root, size, root, tree.consistency(old)):
+        holds = old == 0 or consistency_holds(old, old_root, size, root, tree.consistency(old))
+        if tree.root(0, old) != old_root or not holds:
             raise ValueError("the ledger does not continue the earlier checkpoint of %d entries" % old)
-        print("continues the %d entries of the earlier checkpoint" % old)
-    if arguments.prove is not None:
-        for sibling in tree.inclusion(arguments.prove):
-            print(sibling.hex())
+        print("continues the %d entries of %s" % (old, note.name))
+
+
+def verify_proof(arguments):
+    head, _, checkpoint = arguments.file.read_text().partition("\n\n")
+    size, root = open_checkpoint(checkpoint, arguments.key)
+    magic, extra, index, *hashes = head.split("\n")
+    if magic != "c2sp.org/tlog-proof@v1" or extra[:6] != "extra " or index[:6] != "index ":
+        raise ValueError("this is no proof of an entry")
+    entry, index = unbase64(extra[6:]), int(index[6:])
+    if not inclusion_holds(leaf_hash(entry), index, size, [unbase64(line) for line in hashes], root):
+        raise ValueError("the proof does not hold")
+    print("entry %d of %d: %s" % (index, size, entry.decode()))
+
+
+def verify_consistency(arguments):
+    old, old_root = open_checkpoint(arguments.old.read_text(), arguments.key)
+    new, new_root = open_checkpoint(arguments.new.read_text(), arguments.key)
+    answer = json.loads(arguments.file.read_text())
+    hashes = [bytes.fromhex(text) for text in answer["hashes"]]
+    if (answer["old"], answer["new"]) != (old, new) or not consistency_holds(old, old_root, new, new_root, hashes):
+        raise ValueError("the proof from %d to %d entries does not hold" % (old, new))
+    print("%d entries continue %d" % (new, old))
+
+
+def verify_vectors(arguments):
+    for kind in ["inclusion", "consistency"]:
+        files = sorted((arguments.directory / kind).rglob("*.json"))
+        good = 0
+        for file in files:
+            case = json.loads(file.read_text())
+            octets = lambda field: base64.b64decode(case[field] or "")
+            proof = [base64.b64decode(text) for text in case["proof"] or []]
+            if kind == "inclusion":
+                holds = inclusion_holds(octets("leafHash"), case["leafIdx"], case["treeSize"], proof, octets("root"))
+            else:
+                holds = consistency_holds(case["size1"], octets("root1"), case["size2"], octets("root2"), proof)
+            if holds == case["wantErr"]:
+                raise ValueError("%s: %s" % (file, "holds" if holds else "does not hold"))
+            good += holds
+        print("%s: %d cases, %d of them good" % (kind, len(files), good))
+
+
+# RFC 8032, section 7.1: key, message, signature.
+ED25519_VECTORS = """
+d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a -
+e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b
+3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c 72
+92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00
+fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025 af82
+6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a
+"""
+
+
+def self_test(_):
+    fields = ED25519_VECTORS.split()
+    for at in range(0, len(fields), 3):
+        key, message, signature = (bytes.fromhex(field.strip("-")) for field in fields[at : at + 3])
+        if not ed25519_verifies(key, message, signature):
+            raise ValueError("a signature of RFC 8032 does not verify")
+        for changed in range(64):
+            wrong = bytearray(signature)
+            wrong[changed] ^= 1 << changed % 8
+            if ed25519_verifies(key, message, bytes(wrong)) or ed25519_verifies(key, message + b"\0", signature):
+                raise ValueError("a changed signature verifies")
+    print("%d signatures" % (len(fields) // 3))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(required=True)
+
+    def command(name, run, *paths):
+        words = commands.add_parser(name)
+        words.set_defaults(run=run)
+        for path in paths:
+            words.add_argument(path, type=str if path == "key" else pathlib.Path)
+        return words
+
+    command("tiles", verify_tiles, "directory", "key").add_argument("--old", type=pathlib.Path, action="append", default=[])
+    command("proof", verify_proof, "file", "key")
+    command("consistency", verify_consistency, "old", "new", "key", "file")
+    command("vectors", verify_vectors, "directory")
+    command("self-test", self_test)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, OSError, IndexError) as error:
+    except (ValueError, KeyError, OSError, IndexError) as error:
         sys.exit("verify.py: %s" % error)

@@ -101,6 +101,12 @@ pub fn secret(token: &str) -> String {
 
 /// Enrols through the API: whoever has `secret` asks an identity for the key in the file `csr`.
 pub fn enroll(ca: &Ca, secret: &str, csr: &Path) -> Answer {
+    enroll_from(ca, "127.0.0.1", secret, csr)
+}
+
+/// The same, from another of this machine's addresses.
+pub fn enroll_from(ca: &Ca, address: &str, secret: &str, csr: &Path) -> Answer {
     let body = serde_json::json!({ "secret": secret, "csr": std::fs::read_to_string(csr).unwrap() }).to_string();
-    ask(ca, &["--insecure", "--header", "Content-Type: application/json", "--data-binary", &body], "/v1/enroll")
+    let args = ["--interface", address, "--insecure", "--header", "Content-Type: application/json"];
+    ask(ca, &[&args[..], &["--data-binary", &body]].concat(), "/v1/enroll")
 }

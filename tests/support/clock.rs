@@ -41,3 +41,32 @@ pub fn by_file(file: &std::path::Path, mut command: Command) -> Option<Command> 
     command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     Some(command)
 }
+
+/// A daemon whose clock stands still at the moment that the file says, until the file says another.
+pub struct Stopped {
+    file: std::path::PathBuf,
+    begin: psfca::clock::Timestamp,
+}
+
+impl Stopped {
+    /// Starts the daemon of `ca` so. None, said aloud, without libfaketime.
+    pub fn serve(ca: &mut super::Ca) -> Option<Self> {
+        use psfca::clock::Clock as _;
+        let stopped = Self { file: ca.dir().join("time"), begin: psfca::clock::SystemClock.now() };
+        stopped.set(0);
+        let mut daemon = super::psfca();
+        daemon.arg("serve").env("PSFCA_CONFIG", ca.config()).env("TZ", "UTC");
+        ca.serve_by(by_file(&stopped.file, daemon)?);
+        Some(stopped)
+    }
+
+    /// So many seconds after the beginning.
+    pub fn set(&self, seconds: u64) {
+        // Without an @ or a sign in front, libfaketime lets no time pass.
+        let now = self.begin.plus(std::time::Duration::from_secs(seconds)).to_string().replace('T', " ");
+        // By a rename, since the daemon may read at any moment.
+        let fresh = self.file.with_extension("new");
+        std::fs::write(&fresh, now.trim_end_matches('Z')).unwrap();
+        std::fs::rename(fresh, &self.file).unwrap();
+    }
+}

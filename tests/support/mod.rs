@@ -6,7 +6,11 @@
 
 pub mod ask;
 pub mod clock;
+pub mod connections;
+pub mod disk;
+pub mod forge;
 pub mod ledger;
+pub mod rollback;
 pub mod stored_ledger;
 pub mod strace;
 pub mod tools;
@@ -232,6 +236,12 @@ impl Ca {
     /// Sends a signal to the daemon.
     pub fn signal(&self, name: &str) {
         assert!(Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap().success());
+    }
+
+    /// Whether the daemon was killed, also where a tracer still keeps what is left of it.
+    pub fn is_dead(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        matches!(stat.rsplit_once(") ").unwrap().1.chars().next(), Some('Z' | 'X'))
     }
 
     /// Kills the daemon (SIGKILL).

@@ -1,5 +1,6 @@
 //! A CA as the library makes one, without a daemon: a ledger of any length, quickly, at a fixed time.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,7 +18,7 @@ use psfca::digest::Digest;
 use psfca::enroll::Approval;
 use psfca::enrollment::{KeyDecision, RequestAction};
 use psfca::grant::{CertificateKind, Rule};
-use psfca::host::{HostAction, HostChange, Remark};
+use psfca::host::{HostAction, HostChange, OperatorName, Remark};
 use psfca::in_force::{DeclarationSlot, InForce};
 use psfca::init::{Founding, RootKeyPlace, found, ledger_path};
 use psfca::issue::{CertificateAuthority, KeySource};
@@ -26,7 +27,8 @@ use psfca::name::{DnsName, HostName};
 use psfca::profile::{KeyKind, Lifetime, SubjectFields};
 use psfca::random::SystemRandom;
 use psfca::serial::Serial;
-use psfca::store::{Condition, Draft, NewDecision, NewDeclaration, NewHostState, NewSaltKeys, Store};
+use psfca::source::Source;
+use psfca::store::{Condition, Draft, NewDecision, NewDeclaration, NewHostState, NewSaltKeys, Store, Sweep};
 
 use super::{ROLES_YAML, TLS_YAML};
 
@@ -65,7 +67,7 @@ impl Books {
     pub async fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(Standing::default());
-        let (state, subject) = (dir.path().join("state"), SubjectFields::default());
+        let (state, subject) = (dir.path().join("state"), subject());
         std::fs::create_dir(&state).unwrap();
         found(&Founding {
             name: "PSF_CA",
@@ -120,15 +122,16 @@ impl Books {
 
     /// Asks to be `host`, and has an operator decide, if that is wanted. The key that is approved enrols where `enrolls`.
     pub async fn ask_to_be(&self, host: &str, action: Option<RequestAction>, enrolls: bool) {
-        let (host, address) = (HostName::parse(host).unwrap(), std::net::Ipv4Addr::LOCALHOST.into());
-        let asked = self.ca.enroll_approved(&host, &self.request, address).await.unwrap();
+        let host = HostName::parse(host).unwrap();
+        let from = Source::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+        let asked = self.ca.enroll_approved(&host, &self.request, from).await.unwrap();
         let Approval::Waiting { key_sha256, .. } = asked else { panic!("approved already") };
         if let Some(action) = action {
             let decision = KeyDecision { host: host.clone(), key_sha256, operator_uid: 0 };
             self.ca.store.decide_request(NewDecision { at: self.clock.now(), action, decision }).await.unwrap();
         }
         if enrolls {
-            let answer = self.ca.enroll_approved(&host, &self.request, address).await.unwrap();
+            let answer = self.ca.enroll_approved(&host, &self.request, from).await.unwrap();
             assert!(matches!(answer, Approval::Issued(_)));
         }
     }
@@ -157,7 +160,8 @@ impl Books {
     /// Does what an operator does to a host.
     pub async fn change(&self, host: &str, action: HostAction) {
         let remark = Some(Remark::parse("because").unwrap());
-        let change = HostChange { host: HostName::parse(host).unwrap(), operator_uid: 0, remark };
+        let change =
+            HostChange { host: HostName::parse(host).unwrap(), operator: OperatorName::OperatorUid(0), remark };
         self.ca.store.change_host(NewHostState { at: self.clock.now(), action, change }).await.unwrap();
     }
 
@@ -192,6 +196,13 @@ impl Books {
         tasks.join_all().await;
     }
 
+    /// Drops the bodies of what ends within so many seconds after the beginning; how many.
+    pub async fn drop_bodies(&self, seconds: i64) -> u64 {
+        let mut sweep = Sweep::new(Timestamp::from_unix(BEGIN + seconds));
+        while self.ca.store.sweep(&mut sweep, self.clock.now()).await.unwrap() {}
+        sweep.dropped()
+    }
+
     /// The newest signed checkpoint.
     pub fn checkpoint(&self) -> String {
         self.ca.checkpoints.sign(self.ca.store.head())
@@ -209,6 +220,19 @@ impl Books {
 
     pub fn state(&self) -> PathBuf {
         self.dir.path().join("state")
+    }
+}
+
+/// That of the sample in `ca-config/`.
+fn subject() -> SubjectFields {
+    let text = |text: &str| Some(text.to_owned());
+    SubjectFields {
+        country: text("US"),
+        state: text("NH"),
+        locality: text("Wolfeboro"),
+        organization: text("Python Software Foundation"),
+        organizational_unit: text("Infrastructure Team"),
+        email: text("infrastructure-staff@python.org"),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 /// Enough of every argument to find a serial number in a database page.
 const STRING: &str = "5000";
@@ -12,6 +12,8 @@ const STRING: &str = "5000";
 pub struct Strace {
     child: Child,
     trace: tempfile::NamedTempFile,
+    /// What it says of threads that begin; it would die if nobody could read that.
+    _said: BufReader<ChildStderr>,
 }
 
 /// One system call. Positions are line numbers of the trace.
@@ -68,16 +70,23 @@ impl Strace {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| error.to_string())?;
-        let mut said = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
-        let strace = Self { child, trace };
-        if said.contains("attached") { Ok(strace) } else { Err(said) }
+        let (mut first, mut said) = (String::new(), BufReader::new(child.stderr.take().unwrap()));
+        said.read_line(&mut first).unwrap();
+        let strace = Self { child, trace, _said: said };
+        if first.contains("attached") { Ok(strace) } else { Err(first) }
     }
 
     /// Lets the process go on alone, and returns what it did.
     pub fn detach(mut self) -> Vec<Call> {
         self.end();
         calls(&String::from_utf8_lossy(&std::fs::read(self.trace.path()).unwrap()))
+    }
+
+    /// Ends strace where the process was killed: in the middle of a delay it would wait for that without end, and
+    /// the process would stay until strace is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     fn end(&mut self) {
@@ -139,6 +148,16 @@ impl Call {
 
     pub fn writes_network(&self) -> bool {
         matches!(&*self.name, "write" | "writev" | "sendto" | "sendmsg") && self.arguments.contains("<TCP:")
+    }
+
+    /// The two addresses of the connection that it is about.
+    pub fn connection(&self) -> Option<&str> {
+        Some(self.arguments.split_once("<TCP:[")?.1.split_once("]>")?.0)
+    }
+
+    /// How many octets it moved.
+    pub fn moved(&self) -> usize {
+        self.result.parse().unwrap_or(0)
     }
 
     /// A draw of 32 random bytes or more. Every signature needs one for its nonce; a serial number

@@ -38,9 +38,9 @@ fn identity(world: &World) -> String {
 async fn refused(world: &World, text: &str) {
     let (old, own) = (bundle(world), identity(world));
     let report = forced(world).await;
-    assert_eq!(report.exit_code(), 4, "{text}: {report:?}");
+    assert_eq!(report.exit_code(), 6, "{text}: {report:?}");
     for outcome in report.names.iter().map(|line| &line.outcome).chain([&report.identity]) {
-        let Outcome::Failed { error, code: 4, critical: false } = outcome else { panic!("{text}: {outcome:?}") };
+        let Outcome::Failed { error, code: 6, critical: false } = outcome else { panic!("{text}: {outcome:?}") };
         assert!(error.contains(text) && error.contains("nothing was installed for "), "{text}: {error}");
     }
     assert!(bundle(world) == old && identity(world) == own, "{text}");
@@ -64,8 +64,8 @@ async fn what_the_ledger_does_not_prove_is_never_installed() {
         // No policy makes an exception for that.
         world.settings.ledger_policy = LedgerPolicy::Alarm;
         let (old, report) = (bundle(&world), forced(&world).await);
-        assert!(matches!(report.names[0].outcome, Outcome::Failed { code: 4, .. }), "{fault:?}: {report:?}");
-        assert_eq!((bundle(&world), report.exit_code()), (old, 1), "{fault:?}");
+        assert!(matches!(report.names[0].outcome, Outcome::Failed { code: 6, .. }), "{fault:?}: {report:?}");
+        assert_eq!((bundle(&world), report.exit_code()), (old, 6), "{fault:?}");
         world.set(Fault::None);
         assert_eq!(forced(&world).await.exit_code(), 0, "{fault:?}");
         assert!(status(&world.agent(now())).unwrap().is_good(now()), "{fault:?}");
@@ -99,7 +99,7 @@ async fn a_ledger_that_went_back_is_refused_until_it_is_whole_again() {
     refused(&world, "the CA's ledger has 11 entries and this host has seen 22").await;
     assert_eq!((asked(), remembered(&world).seen), (before + 1, seen));
     // When nothing is due it is still said, also that the right ledger is back.
-    assert_eq!(world.renew(now()).await.exit_code(), 4);
+    assert_eq!(world.renew(now()).await.exit_code(), 6);
     world.daemon.ledger.lock().unwrap().leaves = whole;
     assert_eq!(world.renew(now()).await.exit_code(), 0);
     assert!(status(&world.agent(now())).unwrap().is_good(now()));
@@ -156,7 +156,7 @@ async fn the_alarm_policy_installs_and_keeps_saying_so() {
         assert!(matches!(report.names[0].outcome, Outcome::Renewed { .. }), "{report:?}");
         let trouble = report.ledger_trouble.as_ref().unwrap();
         assert!(trouble.problem.contains("this host has seen 22") && !trouble.refused, "{trouble:?}");
-        assert_eq!(report.exit_code(), 1);
+        assert_eq!(report.exit_code(), 6);
         assert_ne!(bundle(&world), old);
         assert_eq!(remembered(&world).seen, seen, "what was seen is not forgotten for a shorter ledger");
     }
@@ -192,7 +192,7 @@ async fn only_what_belongs_to_the_enrolment_counts() {
     let other = FakeLedger::new();
     begin(
         &world.settings.state,
-        &Seen { key: other.verifier().clone(), checkpoint: other.checkpoint(), at: now().minus(DAY) },
+        &Seen { key: other.verifier().clone(), checkpoint: other.checkpoint(), at: now().minus(DAY), recovered: None },
     )
     .unwrap();
     assert_eq!(remembered(&world).head.size, 21);

@@ -23,7 +23,7 @@ pub struct Audit {
 pub enum AuditCommand {
     /// List what the CA did, newest first
     List(AuditList),
-    /// Show one certificate, and why it was issued
+    /// Show one certificate, and why it was issued; or any entry
     Show(AuditShow),
     /// Show which line of which declaration allowed a certificate
     Why(AuditWhy),
@@ -47,6 +47,12 @@ pub enum EventWord {
     TokenMade,
     /// A host was let in
     HostEnrolled,
+    /// Bodies of certificates were dropped after their retention
+    BodiesDropped,
+    /// A request was refused
+    Refused,
+    /// An operator with the root's key gave up what was lost
+    Recovered,
     /// An operator disabled a host
     HostDisabled,
     /// An operator enabled a host
@@ -78,6 +84,9 @@ impl From<EventWord> for EventKind {
             EventWord::Declaration => Self::Declaration,
             EventWord::TokenMade => Self::TokenMade,
             EventWord::HostEnrolled => Self::HostEnrolled,
+            EventWord::BodiesDropped => Self::BodiesDropped,
+            EventWord::Refused => Self::Refused,
+            EventWord::Recovered => Self::Recovered,
             EventWord::HostDisabled => Self::HostDisabled,
             EventWord::HostEnabled => Self::HostEnabled,
             EventWord::HostRemoved => Self::HostRemoved,
@@ -165,7 +174,11 @@ pub struct AuditShow {
     #[command(flatten)]
     pub config: CaConfigFile,
     /// The certificate's serial number, in hexadecimal
-    pub serial: Serial,
+    #[arg(required_unless_present = "entry", conflicts_with = "entry")]
+    pub serial: Option<Serial>,
+    /// Show this entry of the ledger, whatever it is about
+    #[arg(long, value_name = "INDEX")]
+    pub entry: Option<u64>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

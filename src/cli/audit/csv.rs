@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 
 use crate::enrollment::{EnrolledBy, Enrollment};
+use crate::host::OperatorName;
 use crate::wire::{AuditEntry, AuditEvent, EventKind};
 
 /// The columns; what an event does not have stays empty.
-const HEADER: [&str; 21] = [
+const HEADER: [&str; 25] = [
     "index",
     "time",
     "event",
@@ -24,10 +25,14 @@ const HEADER: [&str; 21] = [
     "declaration",
     "token",
     "operator_uid",
-    "other_key_sha256",
+    "reason",
     "address",
-    "salt_key",
+    "repeated",
+    "omitted",
     "remark",
+    "operator_host",
+    "other_key_sha256",
+    "salt_key",
 ];
 
 /// A header and one line for each entry.
@@ -43,8 +48,8 @@ pub fn print_csv(entries: &[AuditEntry]) -> io::Result<()> {
     Ok(())
 }
 
-fn fields(entry: &AuditEntry) -> [String; 21] {
-    let mut row = [const { String::new() }; 21];
+fn fields(entry: &AuditEntry) -> [String; 25] {
+    let mut row = [const { String::new() }; 25];
     let mut set = |column: &str, value: String| {
         if let Some(at) = HEADER.iter().position(|name| *name == column) {
             row[at] = value;
@@ -118,9 +123,29 @@ fn fields(entry: &AuditEntry) -> [String; 21] {
             set("other_key_sha256", fork.other_key_sha256.to_string());
             EventKind::HostFrozen
         }
+        AuditEvent::BodiesDropped { ended_before } => {
+            set("not_after", ended_before.to_string());
+            EventKind::BodiesDropped
+        }
+        AuditEvent::Refused(record) => {
+            set("host", record.host.as_ref().map(ToString::to_string).unwrap_or_default());
+            set("name", record.name.as_ref().map(ToString::to_string).unwrap_or_default());
+            set("reason", record.reason.as_str().to_owned());
+            set("address", record.address.to_string());
+            set("repeated", record.repeated.to_string());
+            set("omitted", record.omitted.to_string());
+            EventKind::Refused
+        }
+        AuditEvent::Recovered { statement: _, operator_uid } => {
+            set("operator_uid", operator_uid.to_string());
+            EventKind::Recovered
+        }
         AuditEvent::HostDisabled(change) | AuditEvent::HostEnabled(change) | AuditEvent::HostRemoved(change) => {
             set("host", change.host.to_string());
-            set("operator_uid", change.operator_uid.to_string());
+            match &change.operator {
+                OperatorName::OperatorUid(uid) => set("operator_uid", uid.to_string()),
+                OperatorName::OperatorHost(host) => set("operator_host", host.to_string()),
+            }
             set("remark", change.remark.as_ref().map(ToString::to_string).unwrap_or_default());
             entry.event.kind()
         }

@@ -11,6 +11,8 @@ use super::table::align;
 use crate::clock::Timestamp;
 use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest, SaltKeyChange};
 use crate::grant::Rule;
+use crate::root_statement::SignedRecovery;
+use crate::terminal::{printable, printable_lines};
 use crate::wire::{AuditCertificate, AuditEntry, AuditEvent, CertificateState, EventKind};
 
 /// What stands where there is nothing.
@@ -40,7 +42,7 @@ pub fn print_table(entries: &[AuditEntry], next: Option<u64>, now: Timestamp) ->
     }
     let header = ["INDEX", "TIME", "EVENT", "KIND", "NAME", "HOST", "UNTIL", "STATE", "SERIAL"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(header).chain(entries.iter().map(|entry| row(entry, now))).collect();
-    out.write_all(align(&rows, rows[0].len()).as_bytes())?;
+    out.write_all(printable_lines(&align(&rows, rows[0].len())).as_bytes())?;
     if let Some(next) = next {
         writeln!(out, "There are more: --before {next} goes on, --limit makes the page longer.")?;
     }
@@ -74,6 +76,23 @@ fn row(entry: &AuditEntry, now: Timestamp) -> [String; 9] {
         | AuditEvent::SaltKeyImported(SaltKeyChange { host, .. })
         | AuditEvent::SaltKeyRemoved(SaltKeyChange { host, .. }) => {
             (entry.event.kind(), [nothing(), nothing(), host.to_string(), nothing(), nothing(), nothing()])
+        }
+        AuditEvent::BodiesDropped { ended_before } => {
+            let until = ended_before.with_distance(now);
+            (EventKind::BodiesDropped, [nothing(), nothing(), nothing(), until, nothing(), nothing()])
+        }
+        AuditEvent::Refused(record) => {
+            let name = record.name.as_ref().map_or_else(nothing, ToString::to_string);
+            let who = record.host.as_ref().map_or_else(|| record.address.to_string(), ToString::to_string);
+            let more = if record.repeated == 0 { nothing() } else { format!("{} repeated", record.repeated) };
+            (EventKind::Refused, [record.reason.as_str().to_owned(), name, who, nothing(), more, nothing()])
+        }
+        AuditEvent::Recovered { statement, .. } => {
+            let what = SignedRecovery::parse(statement).map_or_else(
+                |_| "(unreadable)".to_owned(),
+                |signed| format!("({} given up for {})", signed.claim().given_up, signed.claim().size),
+            );
+            (EventKind::Recovered, [nothing(), what, nothing(), nothing(), nothing(), nothing()])
         }
         AuditEvent::HostDisabled(change) | AuditEvent::HostEnabled(change) | AuditEvent::HostRemoved(change) => {
             let remark = change.remark.as_ref().map_or_else(nothing, |remark| shorten(remark.as_str()));
@@ -122,14 +141,42 @@ pub fn print_certificate(entry: &AuditEntry, certificate: &AuditCertificate, now
     let made = if certificate.ca_made_key { ", made by the CA" } else { "" };
     line(&mut out, "key", &format!("SHA-256 {}{made}", certificate.key_sha256))?;
     line(&mut out, "ledger", &format!("entry {}, leaf hash {}", entry.index, entry.leaf_hash))?;
+    if certificate.body_dropped {
+        let what = "dropped, since it ended longer ago than ca.yaml's retention; the entry keeps the SHA-256 of what was signed";
+        line(&mut out, "certificate", &format!("{what}, {}", certificate.tbs_sha256))?;
+    }
     if let Some(certificate) = &certificate.certificate {
         write!(out, "{certificate}")?;
     }
     Ok(())
 }
 
+/// Any entry: a certificate's as [`print_certificate`], another's field by field.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_entry(entry: &AuditEntry, now: Timestamp) -> io::Result<()> {
+    if let AuditEvent::Certificate(certificate) = &entry.event {
+        return print_certificate(entry, certificate, now);
+    }
+    let mut out = io::stdout().lock();
+    line(&mut out, "recorded", &entry.time.with_distance(now))?;
+    if let serde_json::Value::Object(fields) = serde_json::to_value(&entry.event)? {
+        // A text of several lines comes last, as it is.
+        let many = |value: &serde_json::Value| value.as_str().is_some_and(|text| text.contains('\n'));
+        for (name, value) in fields.iter().filter(|(_, value)| !many(value)) {
+            line(&mut out, name, &value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned))?;
+        }
+        line(&mut out, "ledger", &format!("entry {}, leaf hash {}", entry.index, entry.leaf_hash))?;
+        for text in fields.values().filter(|value| many(value)).filter_map(serde_json::Value::as_str) {
+            write!(out, "\n{text}")?;
+        }
+    }
+    Ok(())
+}
+
 fn line(out: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
-    writeln!(out, "{name:<12}{value}")
+    writeln!(out, "{name:<12}{}", printable(value))
 }
 
 /// Which certificate it is.

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use crate::ledger::checkpoint::Checkpoint;
+use crate::terminal::printable;
 use crate::verification::{Finding, Summary};
 
 /// Columns of the progress bar.
@@ -30,8 +31,8 @@ impl Printer {
         self.clear();
         let line = match (self.json, finding.index) {
             (true, _) => serde_json::to_string(finding).unwrap_or_default(),
-            (false, Some(index)) => format!("entry {index}: {}", finding.what),
-            (false, None) => finding.what.clone(),
+            (false, Some(index)) => format!("entry {index}: {}", printable(&finding.what)),
+            (false, None) => printable(&finding.what).into_owned(),
         };
         if let Err(error) = writeln!(io::stdout(), "{line}") {
             self.error.get_or_insert(error);
@@ -76,6 +77,12 @@ impl Printer {
             some => format!("{some} of them without a signature: recorded, and perhaps never released"),
         };
         line("certificates", format!("{}, {unreleased}", summary.certificates))?;
+        if summary.dropped > 0 {
+            line(
+                "dropped",
+                format!("{} bodies, after their retention; their hashes are in the entries", summary.dropped),
+            )?;
+        }
         line("signatures", format!("{} verified", summary.signatures))?;
         let checkpoint = against.map_or_else(
             || "none was given, so that this ledger was not exchanged is not shown (--against)".to_owned(),

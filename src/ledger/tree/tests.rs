@@ -59,6 +59,47 @@ fn roots_are_those_of_the_published_reference() {
     );
 }
 
+/// The proofs that certificate-transparency (`merkle_tree_test.cc`) and transparency-dev/merkle publish for the same
+/// tree: for inclusion index and size, for consistency old and new size.
+#[test]
+fn proofs_are_those_of_the_published_reference() {
+    let [h0, h01, h23, h4, h45, h67, h6, h0123] = [
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+        "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
+        "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+        "b08693ec2e721597130641e8211e7eedccb4c26413963eee6c1e2ed16ffb1a5f",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    ];
+    let [h1, h4567] = [
+        "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+        "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+    ];
+    let (entries, _) = reference();
+    let mut tree = Leaves(entries.iter().map(|entry| leaf_hash(entry)).collect());
+    let text = |proof: Option<Vec<Digest>>| proof.unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+    for (index, size, expected) in [
+        (0, 1, vec![]),
+        (0, 8, vec![h1, h23, h4567]),
+        (5, 8, vec![h4, h67, h0123]),
+        (2, 3, vec![h01]),
+        (1, 5, vec![h0, h23, h4]),
+    ] {
+        assert_eq!(text(inclusion_proof(&mut tree, index, size).unwrap()), expected, "{index} in {size}");
+    }
+    for (old, new, expected) in [
+        (1, 1, vec![]),
+        (1, 8, vec![h1, h23, h4567]),
+        (6, 8, vec![h45, h67, h0123]),
+        (2, 5, vec![h23, h4]),
+        (6, 7, vec![h45, h6, h0123]),
+    ] {
+        assert_eq!(text(consistency_proof(&mut tree, old, new).unwrap()), expected, "{old} in {new}");
+    }
+}
+
 #[test]
 fn every_proof_of_small_trees_verifies_and_no_other_place_does() {
     for size in 1..=40 {
@@ -71,11 +112,12 @@ fn every_proof_of_small_trees_verifies_and_no_other_place_does() {
                 assert_eq!(verify_inclusion(leaf, claimed, size, &proof, new_root), claimed == index);
             }
         }
-        for old in 0..=size {
+        for old in 1..=size {
             let old_root = root(&mut tree, old).unwrap();
             let proof = consistency_proof(&mut tree, old, size).unwrap().unwrap();
             assert!(verify_consistency(old, old_root, size, new_root, &proof), "{old} of {size}");
         }
+        assert!(!verify_consistency(0, empty_root(), size, new_root, &[]), "the RFC has no such proof");
         assert_eq!(inclusion_proof(&mut tree, size, size).unwrap(), None);
         assert_eq!(consistency_proof(&mut tree, size + 1, size).unwrap(), None);
     }

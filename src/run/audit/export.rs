@@ -128,6 +128,9 @@ fn continues(source: &mut Source, before: &Checkpoint, head: &Checkpoint) -> any
     if before.size > head.size {
         bail!("it has {} entries, and this ledger only {}", before.size, head.size);
     }
+    if before.size == 0 {
+        return Ok(());
+    }
     let proof = source.consistency(before.size, head.size)?;
     ensure!(
         verify_consistency(before.size, before.root, head.size, head.root, &proof),

@@ -6,6 +6,8 @@ mod why;
 
 use std::process::ExitCode;
 
+pub(super) use verify::checkpoint as checkpoint_in;
+
 use anyhow::{Context as _, bail};
 use hyper::Method;
 
@@ -63,14 +65,18 @@ fn list(args: &cli::AuditList) -> anyhow::Result<ExitCode> {
 
 fn show(args: &cli::AuditShow) -> anyhow::Result<ExitCode> {
     let config = super::config(&args.config.config)?;
-    let (entry, certificate) = super::runtime()?.block_on(async {
+    let entry = super::runtime()?.block_on(async {
         let mut client = Client::connect_unix(&config.admin_socket).await?;
-        certificate(&mut client, &args.serial).await
+        match (&args.serial, args.entry) {
+            (Some(serial), _) => Ok(certificate(&mut client, serial).await?.0),
+            (None, Some(index)) => entry(&mut client, index).await,
+            (None, None) => bail!("say which: a certificate's serial number, or --entry INDEX"),
+        }
     })?;
     if args.json {
         cli::audit::print_json(&[entry])?;
     } else {
-        cli::audit::print_certificate(&entry, &certificate, SystemClock.now())?;
+        cli::audit::print_entry(&entry, SystemClock.now())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -100,6 +106,13 @@ async fn certificate(client: &mut Client, serial: &Serial) -> anyhow::Result<(Au
     let AuditEvent::Certificate(certificate) = &entry.event else { bail!("entry {} is no certificate's", entry.index) };
     let certificate = AuditCertificate::clone(certificate);
     Ok((entry, certificate))
+}
+
+/// The entry with this index.
+async fn entry(client: &mut Client, index: u64) -> anyhow::Result<AuditEntry> {
+    let query = AuditQuery { before: Some(index.saturating_add(1)), ..AuditQuery::default() };
+    let found = fetch(client, query, 1).await?.0.pop();
+    found.filter(|entry| entry.index == index).with_context(|| format!("the ledger has no entry {index}"))
 }
 
 /// Pages through the listing until `limit` entries are there; the cursor of what follows them.

@@ -47,7 +47,11 @@ fn place(args: &AuditVerify) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
 }
 
 /// Reads the checkpoint in `path` and verifies its signature.
-fn checkpoint(path: &Path, key: Option<&NoteVerifier>, state: Option<&Path>) -> anyhow::Result<Checkpoint> {
+pub(in crate::run) fn checkpoint(
+    path: &Path,
+    key: Option<&NoteVerifier>,
+    state: Option<&Path>,
+) -> anyhow::Result<Checkpoint> {
     let mut note = String::new();
     let name = path.display();
     if path == Path::new("-") {

@@ -8,6 +8,7 @@ use crate::cli::audit::why::Reason;
 use crate::client::Client;
 use crate::clock::{Clock as _, SystemClock};
 use crate::grant::Rule;
+use crate::terminal::printable_lines;
 use crate::wire::DeclarationText;
 
 /// Says by which line of which declaration a certificate was issued.
@@ -25,6 +26,6 @@ pub(super) fn run(args: &AuditWhy) -> anyhow::Result<ExitCode> {
         anyhow::Ok((entry, certificate, declaration))
     })?;
     let reason = Reason::new(&entry, &certificate, declaration.as_ref());
-    write_out(&if args.json { reason.json()? } else { reason.text(SystemClock.now()) })?;
+    write_out(&if args.json { reason.json()? } else { printable_lines(&reason.text(SystemClock.now())).into_owned() })?;
     Ok(ExitCode::SUCCESS)
 }

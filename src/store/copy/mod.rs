@@ -14,6 +14,9 @@ use super::{StoreError, schema};
 use crate::digest::Digest;
 use crate::ledger::tile::TilePath;
 use crate::ledger::tree::consistency_proof;
+use crate::wire::EventKind;
+
+pub use structure::Indexed;
 
 /// How much of the file may be mapped into memory, which saves copying each page; SQLite maps 2 GiB.
 const MAPPED: i64 = 1 << 40;
@@ -30,7 +33,7 @@ pub struct LedgerCopy {
 /// A cell of a table, as its octets.
 pub type Octets<'r> = Option<&'r [u8]>;
 
-/// One row of `entry`, `certificate` or `event`.
+/// One row of `entry`, with those of the other tables that lie beside it.
 #[derive(Debug, Clone, Copy)]
 pub struct CopiedEntry<'r> {
     /// Its index.
@@ -43,6 +46,8 @@ pub struct CopiedEntry<'r> {
     pub certificate: Option<CopiedCertificate<'r>>,
     /// The row of `event` with the same index.
     pub event: Option<CopiedEvent<'r>>,
+    /// The row of `body` with the same index.
+    pub body: Option<CopiedBody<'r>>,
 }
 
 /// One row of `certificate`.
@@ -60,6 +65,15 @@ pub struct CopiedCertificate<'r> {
     pub recorded: Option<i64>,
     /// Its end.
     pub not_after: Option<i64>,
+    /// Whether its signature was stored.
+    pub released: Option<i64>,
+    /// Whether its body was dropped.
+    pub dropped: Option<i64>,
+}
+
+/// One row of `body`.
+#[derive(Debug, Clone, Copy)]
+pub struct CopiedBody<'r> {
     /// The to-be-signed bytes.
     pub tbs: Octets<'r>,
     /// The signature.
@@ -81,8 +95,8 @@ pub struct CopiedEvent<'r> {
 #[derive(Debug, Clone, Copy)]
 pub enum Copied<'r> {
     /// An entry, with what lies beside it.
-    Entry(CopiedEntry<'r>),
-    /// A row of `certificate` or `event` (the table's name) with an index that no entry has.
+    Entry(&'r CopiedEntry<'r>),
+    /// A row of another table (its name) with an index that no entry has.
     Stray(&'static str, i64),
 }
 
@@ -104,7 +118,7 @@ impl LedgerCopy {
         connection.busy_timeout(std::time::Duration::from_secs(1))?;
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.query_row(&format!("PRAGMA mmap_size = {MAPPED}"), [], |_| Ok(()))?;
-        schema::check_ours(&connection, path)?;
+        schema::check_current(&connection, path)?;
         // One view of the ledger for everything that follows, whatever a daemon appends meanwhile.
         connection.execute_batch("BEGIN")?;
         Ok(Self { connection, path: path.to_owned(), unlocked })
@@ -156,12 +170,13 @@ impl LedgerCopy {
     }
 
     /// Faults of the file itself: tables or indexes that are not those of this version, pages that
-    /// are damaged, values of a wrong type, indexes that disagree with their tables.
+    /// are damaged, values of a wrong type, small indexes that disagree with their tables. What the
+    /// large indexes hold is added to `indexed`.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn faults(&self) -> Result<Vec<String>, StoreError> {
-        let mut faults = structure::faults(&self.connection)?;
+    pub fn faults(&self, indexed: &mut Indexed) -> Result<Vec<String>, StoreError> {
+        let mut faults = structure::faults(&self.connection, indexed)?;
         // What is in a log beside the file need not be in the file yet.
         if self.unlocked {
             let pages = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
@@ -173,32 +188,52 @@ impl LedgerCopy {
         Ok(faults)
     }
 
-    /// Passes over all entries in the order of their indices, with what lies beside each.
+    /// Passes over all entries in the order of their indices, with what lies beside each. What has to
+    /// be in the large indexes is added to `indexed`.
     ///
     /// # Errors
     /// When the file cannot be read further.
-    pub fn pass(&self, mut visit: impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
+    pub fn pass(&self, indexed: &mut Indexed, mut visit: impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
         let mut entries = self.connection.prepare("SELECT idx, bytes, leaf_hash FROM entry ORDER BY idx")?;
         let mut certificates = self.connection.prepare(
-            "SELECT idx, serial, name, host, role, recorded, not_after, tbs, signature FROM certificate ORDER BY idx",
+            "SELECT idx, serial, name, host, role, recorded, not_after, released, dropped FROM certificate ORDER BY idx",
         )?;
         let mut events = self.connection.prepare("SELECT idx, event, host, recorded FROM event ORDER BY idx")?;
-        let (mut entries, mut certificates, mut events) =
-            (entries.query([])?, Beside::new(certificates.query([])?)?, Beside::new(events.query([])?)?);
+        let mut bodies = self.connection.prepare("SELECT idx, tbs, signature FROM body ORDER BY idx")?;
+        let mut entries = entries.query([])?;
+        let mut certificates = Beside::new("certificate", certificates.query([])?)?;
+        let mut events = Beside::new("event", events.query([])?)?;
+        let mut bodies = Beside::new("body", bodies.query([])?)?;
         while let Some(row) = entries.next()? {
             let index = row.get(0)?;
-            certificates.step_over(Some(index), |stray| visit(Copied::Stray("certificate", stray)))?;
-            events.step_over(Some(index), |stray| visit(Copied::Stray("event", stray)))?;
-            visit(Copied::Entry(CopiedEntry {
+            for table in [&mut certificates, &mut events, &mut bodies] {
+                table.step_over(Some(index), &mut visit)?;
+            }
+            let certificate = certificates.at(index)?.map(certificate).transpose()?;
+            if let Some(certificate) = &certificate {
+                indexed.add(index, certificate);
+            }
+            visit(Copied::Entry(&CopiedEntry {
                 index,
                 bytes: octets(row, 1)?.unwrap_or_default(),
                 leaf_hash: octets(row, 2)?.unwrap_or_default(),
-                certificate: certificates.at(index)?.map(certificate).transpose()?,
+                certificate,
                 event: events.at(index)?.map(event).transpose()?,
+                body: bodies.at(index)?.map(body).transpose()?,
             }));
         }
-        certificates.step_over(None, |stray| visit(Copied::Stray("certificate", stray)))?;
-        events.step_over(None, |stray| visit(Copied::Stray("event", stray)))
+        [certificates, events, bodies].iter_mut().try_for_each(|table| table.step_over(None, &mut visit))
+    }
+
+    /// The entries of one kind, by what the table of events says; the bytes of each.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn events(&self, kind: EventKind) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        let sql = "SELECT entry.idx, bytes FROM event CROSS JOIN entry ON entry.idx = event.idx WHERE event = ?1";
+        let mut statement = self.connection.prepare(sql)?;
+        let rows = statement.query_map([kind.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Reads a small table whole.
@@ -256,26 +291,27 @@ impl From<ValueRef<'_>> for Cell {
 
 /// A table beside `entry` with the same indices, some of which it leaves out.
 struct Beside<'s> {
+    table: &'static str,
     rows: Rows<'s>,
     /// Whether the row at which `rows` stands was met at its entry.
     met: bool,
 }
 
 impl<'s> Beside<'s> {
-    fn new(mut rows: Rows<'s>) -> Result<Self, StoreError> {
+    fn new(table: &'static str, mut rows: Rows<'s>) -> Result<Self, StoreError> {
         rows.advance()?;
-        Ok(Self { rows, met: false })
+        Ok(Self { table, rows, met: false })
     }
 
     /// Steps over the rows below `end`, or over all of them; tells those that stood at no entry.
-    fn step_over(&mut self, end: Option<i64>, mut stray: impl FnMut(i64)) -> Result<(), StoreError> {
+    fn step_over(&mut self, end: Option<i64>, visit: &mut impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
         while let Some(row) = self.rows.get() {
             let index = row.get(0)?;
             if end.is_some_and(|end| index >= end) {
                 break;
             }
             if !self.met {
-                stray(index);
+                visit(Copied::Stray(self.table, index));
             }
             self.met = false;
             self.rows.advance()?;
@@ -302,13 +338,17 @@ fn certificate<'r>(row: &'r Row<'_>) -> Result<CopiedCertificate<'r>, rusqlite::
         role: octets(row, 4)?,
         recorded: number(row, 5)?,
         not_after: number(row, 6)?,
-        tbs: octets(row, 7)?,
-        signature: octets(row, 8)?,
+        released: number(row, 7)?,
+        dropped: number(row, 8)?,
     })
 }
 
 fn event<'r>(row: &'r Row<'_>) -> Result<CopiedEvent<'r>, rusqlite::Error> {
     Ok(CopiedEvent { event: octets(row, 1)?, host: octets(row, 2)?, recorded: number(row, 3)? })
+}
+
+fn body<'r>(row: &'r Row<'_>) -> Result<CopiedBody<'r>, rusqlite::Error> {
+    Ok(CopiedBody { tbs: octets(row, 1)?, signature: octets(row, 2)? })
 }
 
 /// Text or octets; none where the cell holds neither, which no expected value equals.

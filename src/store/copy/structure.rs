@@ -1,7 +1,8 @@
 //! Whether the file is sound in itself: its pages, its definitions, and its indexes, by which the
 //! listing finds what it shows. SQLite's own `integrity_check` looks up every row in every index,
 //! which takes longer than everything else together; for the large table this compares the contents
-//! of table and index as sets, and the order of the index, which comes to the same.
+//! of table and index as sets, and the order of the index, which comes to the same. The table's are
+//! added up by the pass, which reads its rows anyhow.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -9,6 +10,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
 use super::super::{StoreError, schema};
+use super::CopiedCertificate;
 
 /// Most faults that are told for each table.
 const MAX_FAULTS: usize = 100;
@@ -19,32 +21,74 @@ const INDEXES: [(&str, &str, &str); 6] = [
     ("certificate_by_name", "name", "1"),
     ("certificate_by_host", "host", "host IS NOT NULL"),
     ("certificate_by_role", "role", "role IS NOT NULL"),
-    ("certificate_by_end", "not_after", "1"),
-    ("certificate_by_state", "signature IS NULL", "1"),
+    ("certificate_by_end", "not_after", "dropped = 0"),
+    ("certificate_by_state", "released", "released = 0"),
 ];
 
-/// Everything that is wrong, one text for each.
-pub(super) fn faults(connection: &Connection) -> Result<Vec<String>, StoreError> {
+/// What is in the indexes of `certificate`, or what has to be by the rows of the table.
+#[derive(Debug, Clone)]
+pub struct Indexed {
+    keyed: RandomState,
+    /// In the order of [`INDEXES`]; none where an index is wrong anyhow.
+    contents: [Option<Content>; INDEXES.len()],
+}
+
+/// Nothing yet. Two can be compared when both began as clones of one.
+impl Default for Indexed {
+    fn default() -> Self {
+        Self { keyed: RandomState::new(), contents: [Some(Content::default()); INDEXES.len()] }
+    }
+}
+
+impl Indexed {
+    /// Adds a row of the table.
+    pub(super) fn add(&mut self, index: i64, row: &CopiedCertificate<'_>) {
+        let CopiedCertificate { serial, name, host, role, recorded: _, not_after, released, dropped } = *row;
+        let keys = [
+            serial.map(Key::Octets),
+            name.map(Key::Text),
+            host.map(Key::Text),
+            role.map(Key::Text),
+            not_after.filter(|_| dropped == Some(0)).map(Key::Number),
+            released.filter(|released| *released == 0).map(Key::Number),
+        ];
+        for (key, content) in keys.into_iter().zip(&mut self.contents) {
+            if let (Some(key), Some(content)) = (key, content) {
+                content.add(&self.keyed, key, index);
+            }
+        }
+    }
+
+    /// The indexes that do not have what the rows of the table ask for.
+    #[must_use]
+    pub fn faults(&self, indexes: &Self) -> Vec<String> {
+        let pairs = INDEXES.iter().zip(self.contents.iter().zip(&indexes.contents));
+        let wrong = pairs.filter(|(_, (table, index))| index.is_some() && table != index);
+        wrong.map(|((name, ..), _)| format!("the index {name} does not have what the table certificate has")).collect()
+    }
+}
+
+/// Everything that is wrong, one text for each; what the indexes hold is added to `indexed`.
+pub(super) fn faults(connection: &Connection, indexed: &mut Indexed) -> Result<Vec<String>, StoreError> {
     let mut faults = Vec::new();
     let ours = schema::described(connection)? == schema::expected()?;
     if !ours {
         faults.push("the tables, indexes or their definitions are not those of this version".to_owned());
     }
     pragma(connection, "quick_check", &mut faults)?;
-    for table in ["tile_hash", "event", "host", "renewal", "enrollment_request", "salt_key", "token", "declaration"] {
+    for table in
+        ["tile_hash", "event", "host", "renewal", "enrollment_request", "salt_key", "token", "declaration", "backup"]
+    {
         pragma(connection, &format!("integrity_check('{table}')"), &mut faults)?;
     }
-    if ours {
-        let keyed = RandomState::new();
-        let mut tables = [Content::default(); INDEXES.len()];
-        contents_of_table(connection, &keyed, &mut tables)?;
-        for ((name, over, rows), of_table) in INDEXES.iter().zip(tables) {
+    for ((name, over, rows), content) in INDEXES.iter().zip(&mut indexed.contents) {
+        *content = None;
+        if ours {
             let sql =
                 format!("SELECT {over}, idx FROM certificate INDEXED BY {name} WHERE {rows} ORDER BY {over}, idx");
-            match content_of_index(connection, &sql, &keyed)? {
-                Some(of_index) if of_index == of_table => {}
-                Some(_) => faults.push(format!("the index {name} does not have what the table certificate has")),
-                None => faults.push(format!("the index {name} is out of order")),
+            *content = content_of_index(connection, &sql, &indexed.keyed)?;
+            if content.is_none() {
+                faults.push(format!("the index {name} is out of order"));
             }
         }
     }
@@ -77,41 +121,24 @@ impl Content {
     }
 }
 
+/// In SQLite's order of types: a search for a text does not find the same octets as a BLOB.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Key<'r> {
     Number(i64),
+    Text(&'r [u8]),
     Octets(&'r [u8]),
 }
 
 impl<'r> Key<'r> {
-    /// None for NULL, which the indexes leave out or the tables do not allow.
+    /// None for NULL, which no index has.
     fn of(row: &'r Row<'_>, column: usize) -> Result<Option<Self>, rusqlite::Error> {
         Ok(match row.get_ref(column)? {
             ValueRef::Integer(number) => Some(Self::Number(number)),
-            ValueRef::Text(octets) | ValueRef::Blob(octets) => Some(Self::Octets(octets)),
+            ValueRef::Text(octets) => Some(Self::Text(octets)),
+            ValueRef::Blob(octets) => Some(Self::Octets(octets)),
             ValueRef::Null | ValueRef::Real(_) => None,
         })
     }
-}
-
-fn contents_of_table(
-    connection: &Connection,
-    keyed: &RandomState,
-    contents: &mut [Content; INDEXES.len()],
-) -> Result<(), StoreError> {
-    let columns: Vec<_> = INDEXES.iter().map(|(_, over, _)| *over).collect();
-    let mut statement =
-        connection.prepare(&format!("SELECT {}, idx FROM certificate NOT INDEXED ORDER BY idx", columns.join(", ")))?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let index = row.get(INDEXES.len())?;
-        for (column, content) in contents.iter_mut().enumerate() {
-            if let Some(key) = Key::of(row, column)? {
-                content.add(keyed, key, index);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// None when the index is out of order: a search in it would then miss what it has.
@@ -124,6 +151,7 @@ fn content_of_index(connection: &Connection, sql: &str, keyed: &RandomState) -> 
         let Some(key) = Key::of(row, 0)? else { return Ok(None) };
         let before = match key {
             Key::Number(_) => Key::Number(number),
+            Key::Text(_) => Key::Text(&octets),
             Key::Octets(_) => Key::Octets(&octets),
         };
         if content.rows > 0 && (before, last) >= (key, index) {
@@ -133,8 +161,8 @@ fn content_of_index(connection: &Connection, sql: &str, keyed: &RandomState) -> 
         last = index;
         match key {
             Key::Number(new) => number = new,
-            Key::Octets(new) if new == octets.as_slice() => {}
-            Key::Octets(new) => {
+            Key::Text(new) | Key::Octets(new) if new == octets.as_slice() => {}
+            Key::Text(new) | Key::Octets(new) => {
                 octets.clear();
                 octets.extend_from_slice(new);
             }

@@ -1,9 +1,14 @@
 //! What an operator does to a host takes its tokens and outlasts the process.
 
 use super::*;
+use crate::host::OperatorName;
 
 fn change_by(action: HostAction) -> NewHostState {
-    NewHostState { at: at(5), action, change: HostChange { host: pg0(), operator_uid: 7, remark: None } }
+    NewHostState {
+        at: at(5),
+        action,
+        change: HostChange { host: pg0(), operator: OperatorName::OperatorUid(7), remark: None },
+    }
 }
 
 pub(super) async fn change(store: &Store, action: HostAction) -> Result<bool, HostError> {
@@ -34,7 +39,11 @@ async fn each_change_is_one_event_and_no_change_is_none() {
     let host = ledger.open().host(&pg0()).unwrap();
     assert_eq!((host.state, host.since, host.enrolled), (HostState::Removed, at(5), NOW));
     let unknown = NewHostState {
-        change: HostChange { host: HostName::parse("pg9.iad1.psf.io").unwrap(), operator_uid: 0, remark: None },
+        change: HostChange {
+            host: HostName::parse("pg9.iad1.psf.io").unwrap(),
+            operator: OperatorName::OperatorUid(0),
+            remark: None,
+        },
         ..change_by(HostAction::Disable)
     };
     assert!(matches!(ledger.open().change_host(unknown).await, Err(HostError::Unknown(_))));

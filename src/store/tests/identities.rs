@@ -1,7 +1,7 @@
 //! Which identities count, and what becomes of two keys that show the same one.
 
 use super::*;
-use crate::host::HostState;
+use crate::host::{HostState, OperatorName};
 
 /// A renewal of `identity` at `at` by `key`; its number is that of its serial.
 fn renewal(number: u32, now: Timestamp, identity: ShownIdentity, key: &[u8]) -> Draft {
@@ -95,7 +95,7 @@ async fn a_frozen_host_gets_nothing_by_any_identity_until_an_operator_enables_it
     // Durably; and the key that won is not forgotten when an operator lets the host go on.
     let store = ledger.open();
     assert_eq!(store.host(&pg0()).unwrap().state, HostState::Frozen);
-    let change = HostChange { host: pg0(), operator_uid: 0, remark: None };
+    let change = HostChange { host: pg0(), operator: OperatorName::OperatorUid(0), remark: None };
     store.change_host(NewHostState { at: NOW, action: HostAction::Enable, change }).await.unwrap();
     let _ = store.record(draft(9, service(of(1)))).await.unwrap();
     let again = store.record(renewal(10, NOW, shown(), b"thief's")).await.unwrap_err();

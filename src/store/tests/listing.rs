@@ -71,6 +71,48 @@ async fn every_filter_selects_what_it_says_and_all_that_are_given_hold() {
             AuditQuery { expiring_before: Some(at(90_000)), before: Some(1), ..all() },
             vec![2, 3, 5],
         ),
+        (
+            "expiring, of a name",
+            AuditQuery { expiring_before: Some(at(90_000)), name: Some("postgresql.psf.io".to_owned()), ..all() },
+            vec![0, 2, 3, 5],
+        ),
+        (
+            "expiring, of a name, after a page",
+            AuditQuery {
+                expiring_before: Some(at(90_000)),
+                name: Some("postgresql.psf.io".to_owned()),
+                before: Some(2),
+                ..all()
+            },
+            vec![3, 5],
+        ),
+        (
+            "expiring, of a role",
+            AuditQuery {
+                expiring_before: Some(at(90_000)),
+                role: Some(RoleName::parse("loadbalancer").unwrap()),
+                ..all()
+            },
+            vec![5],
+        ),
+        (
+            "a name and a role",
+            AuditQuery {
+                name: Some("postgresql.psf.io".to_owned()),
+                role: Some(RoleName::parse("loadbalancer").unwrap()),
+                ..all()
+            },
+            vec![5],
+        ),
+        (
+            "a name and a role that it never had",
+            AuditQuery {
+                name: Some("lb.psf.io".to_owned()),
+                role: Some(RoleName::parse("loadbalancer").unwrap()),
+                ..all()
+            },
+            vec![],
+        ),
         ("expiring, exclusive", AuditQuery { expiring_before: Some(at(1_000)), ..all() }, vec![]),
         ("a serial", AuditQuery { serial: Some(record(3).serial), ..all() }, vec![3]),
         ("an unknown serial", AuditQuery { serial: Some(record(99).serial), ..all() }, vec![]),

@@ -7,7 +7,7 @@ fn asked(number: u32, now: Timestamp) -> NewRequest {
         at: now,
         host: HostName::parse(&format!("pg{number}.iad1.psf.io")).unwrap(),
         key_sha256: Digest::of(&number.to_be_bytes()),
-        address: std::net::Ipv4Addr::from(number / 4).into(),
+        from: std::net::IpAddr::from(std::net::Ipv4Addr::from(number / 4)).into(),
     }
 }
 

@@ -86,7 +86,7 @@ async fn r2_of_fifty_keys_that_use_one_token_at_once_exactly_one_wins() {
     }
     let outcomes = tasks.join_all().await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-    let spent = outcomes.iter().filter(|outcome| matches!(outcome, Err(RecordError::TokenSpent))).count();
+    let spent = outcomes.iter().filter(|outcome| matches!(outcome, Err(RecordError::TokenSpent(_)))).count();
     assert_eq!(spent, 49);
     assert_eq!(ledger.count(enrolled), 1);
     assert_eq!(ledger.entries().len(), 3, "made, enrolled, certified");

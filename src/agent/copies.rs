@@ -1,0 +1,202 @@
+//! Copies of a bundle, in the forms that services want. A copy is made again whenever it is not what
+//! the bundle says, so nothing has to be remembered and a run that was killed is made good by the next.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::files::{self, Links, Unread};
+use super::install::{self, InstallError, Ownership};
+use super::placement::{Copy, Layout};
+use super::{Agent, AgentError, directory};
+use crate::ca::bundle::Bundle;
+use crate::ca::pem_file::certificates_to_pem;
+use crate::name::DnsName;
+
+/// The entries of a `split` directory and of a Kubernetes secret.
+const ENTRIES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
+
+/// Writes each copy that is not what `bundle` says; returns those.
+///
+/// # Errors
+/// [`InstallError`]; what was there before still is.
+pub fn keep(
+    agent: &Agent<'_>,
+    name: &DnsName,
+    bundle: &Bundle,
+    anchors: &[CertificateDer<'_>],
+) -> Result<Vec<PathBuf>, InstallError> {
+    let mut written = Vec::new();
+    for copy in agent.settings.placement.copies(name) {
+        let wanted = Form::of(copy.layout, name, bundle, anchors);
+        let owner = agent.ownership(&copy.place)?;
+        if wanted.lies_at(copy, &owner) {
+            continue;
+        }
+        match wanted {
+            Form::File(content) => install::install(&copy.place.path, content.as_bytes(), &owner, agent.random)?,
+            Form::Directory(entries) => switch(agent, copy, &entries, &owner)?,
+        }
+        written.push(copy.place.path.clone());
+    }
+    Ok(written)
+}
+
+/// The same for the bundle that is installed; nothing where there is none that is whole.
+///
+/// # Errors
+/// [`AgentError`] when the bundle cannot be read or a copy not be written.
+pub fn keep_installed(
+    agent: &Agent<'_>,
+    name: &DnsName,
+    anchors: &[CertificateDer<'_>],
+) -> Result<Vec<PathBuf>, AgentError> {
+    match installed(agent, name)? {
+        Some(bundle) => Ok(keep(agent, name, &bundle, anchors)?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The first copy that is not what the installed bundle says.
+///
+/// # Errors
+/// [`AgentError`] when the bundle cannot be read or the settings name nobody.
+pub fn stale(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Result<Option<PathBuf>, AgentError> {
+    let Some(bundle) = installed(agent, name)? else { return Ok(None) };
+    for copy in agent.settings.placement.copies(name) {
+        if !Form::of(copy.layout, name, &bundle, anchors).lies_at(copy, &agent.ownership(&copy.place)?) {
+            return Ok(Some(copy.place.path.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn installed(agent: &Agent<'_>, name: &DnsName) -> Result<Option<Bundle>, AgentError> {
+    let placement = &agent.settings.placement;
+    if placement.copies(name).is_empty() {
+        return Ok(None);
+    }
+    match files::read(&placement.bundle(name).path, Links::Refused) {
+        Ok((_, text)) => Ok(Bundle::parse(&text).ok()),
+        Err(Unread::Absent | Unread::Unfit(_)) => Ok(None),
+        Err(Unread::Failed(error)) => Err(AgentError::state(&placement.bundle(name).path, &error)),
+    }
+}
+
+/// What a copy has to hold.
+enum Form {
+    File(Zeroizing<String>),
+    /// In the order of [`ENTRIES`].
+    Directory([Zeroizing<String>; 3]),
+}
+
+impl Form {
+    fn of(layout: Layout, name: &DnsName, bundle: &Bundle, anchors: &[CertificateDer<'_>]) -> Self {
+        let (chain, key) = (Zeroizing::new(bundle.chain().to_pem()), bundle.key().to_pem());
+        let entries = || [chain.clone(), key.clone(), Zeroizing::new(certificates_to_pem(anchors))];
+        match layout {
+            Layout::Combined => Self::File(bundle.to_pem()),
+            Layout::KeyFirst => Self::File(Zeroizing::new(key.to_string() + &chain)),
+            Layout::Split => Self::Directory(entries()),
+            Layout::KubernetesSecret => Self::File(secret(name, &entries())),
+        }
+    }
+
+    /// Whether `copy` holds this and is whose it should be.
+    fn lies_at(&self, copy: &Copy, owner: &Ownership) -> bool {
+        let holds = |path: &Path, wanted: &str| {
+            let Ok((found, content)) = files::read(path, Links::Refused) else { return false };
+            found.mode() & 0o7777 == owner.mode
+                && owner.user.is_none_or(|user| user == found.uid())
+                && owner.group.is_none_or(|group| group == found.gid())
+                && *content == wanted.as_bytes()
+        };
+        match self {
+            Self::File(wanted) => holds(&copy.place.path, wanted),
+            Self::Directory(wanted) => {
+                ENTRIES.iter().zip(wanted).all(|(entry, wanted)| holds(&copy.place.path.join(entry), wanted))
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Secret<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: Metadata<'a>,
+    r#type: &'a str,
+    data: std::collections::BTreeMap<&'a str, String>,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    name: &'a str,
+}
+
+/// JSON, which is YAML too. A DNS name is a good name for a secret.
+fn secret(name: &DnsName, entries: &[Zeroizing<String>; 3]) -> Zeroizing<String> {
+    let data = ENTRIES.iter().zip(entries).map(|(entry, text)| (*entry, STANDARD.encode(text.as_bytes()))).collect();
+    let metadata = Metadata { name: name.as_str() };
+    let secret = Secret { api_version: "v1", kind: "Secret", metadata, r#type: "kubernetes.io/tls", data };
+    // Texts under texts: there is nothing in it that JSON could not say.
+    Zeroizing::new(serde_json::to_string_pretty(&secret).unwrap_or_default() + "\n")
+}
+
+/// Makes a new directory beside the link and lets the link name that, in one rename: whoever opens both files
+/// through the link finds a certificate and its key. The directory that the link named before stays until the
+/// next time, for those who have just looked it up.
+fn switch(
+    agent: &Agent<'_>,
+    copy: &Copy,
+    entries: &[Zeroizing<String>; 3],
+    owner: &Ownership,
+) -> Result<(), InstallError> {
+    let link = &copy.place.path;
+    let directory = install::check_link_place(link, owner)?;
+    let name = install::file_name(link)?;
+    let failed = |step| move |cause| InstallError::Io { path: link.clone(), step, cause };
+    let before = fs::read_link(link).ok();
+    let fresh = install::temporary_name(name, agent.random)?;
+    let temporary = install::temporary_name(name, agent.random)?;
+    let fill = || {
+        let made = directory.make_directory(&fresh).map_err(failed("make the directory"))?;
+        for (entry, text) in ENTRIES.iter().zip(entries) {
+            let mut file = made.create(entry).map_err(failed("make a file"))?;
+            file.write_all(text.as_bytes()).map_err(failed("write"))?;
+            directory::give(&file, owner, owner.mode).map_err(|(step, cause)| failed(step)(cause))?;
+            file.sync_all().map_err(failed("fsync"))?;
+        }
+        // Who may read the files may go through the directory.
+        let pass = owner.mode | ((owner.mode & 0o440) >> 2);
+        made.give(owner, pass).map_err(|(step, cause)| failed(step)(cause))?;
+        made.sync().map_err(failed("fsync of the directory"))?;
+        directory.link(&fresh, &temporary).map_err(failed("make the link"))?;
+        directory.rename(&temporary, name).map_err(failed("rename"))
+    };
+    let made = fill();
+    if made.is_err() {
+        // Best effort: what stays is cleared by the next run.
+        let _ = directory.remove(&temporary);
+        let _ = fs::remove_dir_all(directory.path().join(&fresh));
+        return made;
+    }
+    directory.sync().map_err(failed("fsync of the directory"))?;
+    let kept = [Some(OsStr::new(&fresh)), before.as_deref().and_then(Path::file_name)];
+    for old in install::marked(directory.path(), |of| of == name) {
+        if !kept.contains(&old.file_name()) {
+            // If it stays, the next switch tries again.
+            let _ = fs::remove_dir_all(&old);
+        }
+    }
+    Ok(())
+}

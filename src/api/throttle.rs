@@ -1,0 +1,113 @@
+//! What one host, one address, and all hosts together may ask for. `docs/architecture.md` says why it is so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::Api;
+use super::problem::Refusal;
+use crate::ca::identity::{HostIdentity, Peer};
+use crate::clock::Timestamp;
+use crate::config::Limits;
+use crate::name::HostName;
+use crate::rate::{LogGate, Rate, Rates, count};
+use crate::source::Source;
+
+/// Hosts, and addresses, of which each generation of [`Rates`] remembers so many.
+const REMEMBERED: usize = 16_384;
+/// Log lines about refusals that anyone can cause as often as they like.
+const LINES: Rate = Rate::per_minute(count(100), count(60));
+
+/// Counts what is asked for.
+#[derive(Debug)]
+pub struct Throttle {
+    issue: Rates<HostName>,
+    enroll: Rates<Source>,
+    lines: LogGate,
+    at_work: AtomicUsize,
+    /// Requests of hosts at one time; those beyond are served only where they are urgent.
+    ordinary: usize,
+    /// Urgent ones included.
+    most: usize,
+}
+
+impl Throttle {
+    /// Nobody has asked for anything yet.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            issue: Rates::new(limits.issue, REMEMBERED),
+            enroll: Rates::new(limits.enroll, REMEMBERED),
+            lines: LogGate::new(LINES),
+            at_work: AtomicUsize::new(0),
+            // A connection has one request at a time. The last quarter of them is for those who cannot wait.
+            ordinary: limits.connections - limits.connections / 4,
+            most: limits.connections,
+        }
+    }
+
+    /// Counts one certificate that `host` asks for; the host was admitted, so that nobody else can use up what it may.
+    pub(super) fn issue(&self, host: &HostName, now: Timestamp) -> Result<(), Refusal> {
+        let again = |after| Refusal::TooManyRequests { host: host.clone(), after };
+        self.issue.take(host, now).map_err(again)
+    }
+
+    /// Counts one enrolment that is tried from `source`, whatever comes of it.
+    pub(super) fn enroll(&self, source: Source, now: Timestamp) -> Result<(), Refusal> {
+        self.enroll.take(&source, now).map_err(|after| Refusal::TooManyEnrolments { from: source, after })
+    }
+
+    /// How many requests of hosts are in progress.
+    pub(super) fn at_work(&self) -> usize {
+        self.at_work.load(Ordering::Relaxed)
+    }
+
+    /// Whether to log a refusal that anyone can cause: then how many were not logged before it.
+    pub(super) fn log_line(&self, now: Timestamp) -> Option<u64> {
+        self.lines.pass(now)
+    }
+}
+
+/// One request in progress.
+struct AtWork<'a>(&'a AtomicUsize);
+
+impl<'a> AtWork<'a> {
+    /// Counts itself; also returns how many there are now.
+    fn begin(counter: &'a AtomicUsize) -> (Self, usize) {
+        let before = counter.fetch_add(1, Ordering::Relaxed);
+        (Self(counter), before + 1)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets requests of hosts go on while there is room, and the urgent ones also when there is little. Callers without an
+/// identity are not counted: their connections are the first to be closed when places are short.
+pub(super) async fn urgent_first(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let identity = match request.extensions().get::<Peer>() {
+        Some(Peer::Network { identity: Some(identity), .. }) => identity,
+        _ => return next.run(request).await,
+    };
+    let (_at_work, count) = AtWork::begin(&api.throttle.at_work);
+    if count > api.throttle.ordinary
+        && let Err(refusal) = only_urgent(&api, identity, count).await
+    {
+        return refusal.into_response();
+    }
+    next.run(request).await
+}
+
+async fn only_urgent(api: &Api, identity: &HostIdentity, count: usize) -> Result<(), Refusal> {
+    if count > api.throttle.most || !api.ca.is_urgent(identity).await? {
+        return Err(Refusal::Overloaded);
+    }
+    api.metrics.urgent_request();
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Bundles in places of their own, and copies of them in the forms that services want.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base64::Engine as _;
+use psfca::ca::bundle::{Bundle, Chain};
+use psfca::ca::pem_file::{Content, strict_blocks};
+use support::tools::said;
+use support::{Ca, Host};
+
+const NAME: &str = "postgresql.psf.io";
+const NAMES: &str = "names:
+  postgresql.psf.io:
+    path: own/pg.pem
+    mode: '0600'
+    copies:
+      - {path: copies/combined.pem, layout: combined}
+      - {path: copies/smtpd.pem, layout: key-first}
+      - {path: copies/split, layout: split, mode: '0640'}
+      - {path: copies/secret.yaml, layout: kubernetes-secret}
+";
+
+fn start() -> (Ca, Host) {
+    let ca = Ca::start();
+    let host = Host::new("pg0.iad1.psf.io");
+    for directory in ["own", "copies"] {
+        fs::create_dir(host.dir().join(directory)).unwrap();
+    }
+    let settings = fs::read_to_string(host.config()).unwrap() + NAMES;
+    fs::write(host.config(), settings).unwrap();
+    assert!(host.enroll_with(&ca.token(&host.name)).status.success());
+    (ca, host)
+}
+
+/// Harm done to the file or directory at a path.
+type Damage = fn(&Path);
+
+fn own(host: &Host) -> Bundle {
+    Bundle::parse(&fs::read(host.dir().join("own/pg.pem")).unwrap()).unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn a_bundle_goes_where_its_name_says_and_each_copy_holds_the_same_certificate_and_key() {
+    let (_ca, host) = start();
+    let at = |path: &str| host.dir().join(path);
+    host.ok(&["renew"]);
+    let bundle = own(&host);
+    assert!(!host.bundle(NAME).exists());
+    assert_eq!(mode(&at("own/pg.pem")), 0o600);
+
+    assert_eq!(fs::read(at("copies/combined.pem")).unwrap(), bundle.to_pem().as_bytes());
+
+    let key_first = fs::read(at("copies/smtpd.pem")).unwrap();
+    let blocks = strict_blocks(&key_first).unwrap();
+    assert!(matches!(&blocks[0].content, Content::PrivateKey(key) if key.spki() == bundle.key().spki()));
+    let certificates = blocks[1..].iter().map(|block| match &block.content {
+        Content::Certificate(der) => der.clone(),
+        _ => panic!("only certificates follow the key"),
+    });
+    let certificates: Vec<_> = certificates.collect();
+    assert_eq!(certificates, bundle.chain().certificates());
+
+    let read = |entry: &str| fs::read_to_string(at("copies/split").join(entry)).unwrap();
+    assert_eq!(read("tls.crt"), bundle.chain().to_pem());
+    assert_eq!(read("tls.key"), *bundle.key().to_pem());
+    assert_eq!(read("ca.crt"), fs::read_to_string(host.trust_bundle()).unwrap());
+    assert_eq!((mode(&at("copies/split")), mode(&at("copies/split/tls.key"))), (0o750, 0o640));
+
+    let secret: serde_yaml::Value = serde_yaml::from_slice(&fs::read(at("copies/secret.yaml")).unwrap()).unwrap();
+    assert_eq!(secret["kind"], "Secret");
+    assert_eq!((&secret["type"], &secret["metadata"]["name"]), (&"kubernetes.io/tls".into(), &NAME.into()));
+    for entry in ["tls.crt", "tls.key", "ca.crt"] {
+        let text = base64::engine::general_purpose::STANDARD.decode(secret["data"][entry].as_str().unwrap()).unwrap();
+        assert_eq!(text, read(entry).as_bytes());
+    }
+    assert_eq!(host.psfca(&["status"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_copy_that_is_not_what_the_bundle_says_is_told_and_made_again_without_a_new_certificate() {
+    let (_ca, host) = start();
+    host.ok(&["renew"]);
+    let serial = own(&host).leaf().serial.clone();
+    let damages: [(_, Damage); 5] = [
+        ("copies/combined.pem", |path| fs::write(path, "torn").unwrap()),
+        ("copies/smtpd.pem", |path| fs::remove_file(path).unwrap()),
+        ("copies/secret.yaml", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap()),
+        ("copies/split", |path| fs::remove_file(path).unwrap()),
+        ("copies/split", |path| fs::write(path.join("tls.key"), "another").unwrap()),
+    ];
+    for (path, damage) in damages {
+        damage(&host.dir().join(path));
+        let status = host.psfca(&["status"]);
+        assert_eq!(status.status.code(), Some(5), "{path}");
+        assert!(said(&status).contains(&format!("{path} is missing or out of date")), "{}", said(&status));
+        let renewed = host.ok(&["renew"]);
+        assert!(renewed.contains(&format!("{path}\n")) && renewed.contains("copied to"), "{renewed}");
+        assert_eq!(host.psfca(&["status"]).status.code(), Some(0), "{path}");
+    }
+    assert_eq!(own(&host).leaf().serial, serial);
+    // One directory is in use and one may still be; what came before is gone.
+    let directories = fs::read_dir(host.dir().join("copies")).unwrap().flatten();
+    let directories = directories.filter(|entry| entry.file_type().unwrap().is_dir()).count();
+    assert!(directories <= 2, "{directories} directories with keys");
+}
+
+#[test]
+fn a_copy_that_cannot_be_made_is_told_and_keeps_nobody_else_from_being_renewed() {
+    let (_ca, host) = start();
+    host.ok(&["renew"]);
+    let serial = own(&host).leaf().serial.clone();
+    fs::remove_file(host.dir().join("copies/smtpd.pem")).unwrap();
+    fs::create_dir(host.dir().join("copies/smtpd.pem")).unwrap();
+    let out = host.psfca(&["renew", "--force"]);
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    assert!(said(&out).contains("a copy is out of date: "), "{}", said(&out));
+    assert!(said(&out).contains("no regular file is there; move it away first"), "{}", said(&out));
+    assert_ne!(own(&host).leaf().serial, serial);
+}
+
+#[test]
+fn whoever_opens_a_split_directory_finds_a_certificate_and_its_key() {
+    let (_ca, host) = start();
+    host.ok(&["issue", NAME]);
+    let (split, stop) = (host.dir().join("copies/split"), Arc::new(AtomicBool::new(false)));
+    let reader = std::thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            let mut serials = std::collections::BTreeSet::new();
+            while !stop.load(Ordering::Relaxed) {
+                // A service looks the directory up once, or twice in a row; the first is what is promised.
+                let now = split.canonicalize().unwrap();
+                let chain = Chain::parse(&fs::read(now.join("tls.crt")).unwrap()).unwrap();
+                let key = fs::read(now.join("tls.key")).unwrap();
+                let Content::PrivateKey(key) = strict_blocks(&key).unwrap().remove(0).content else { panic!("a key") };
+                assert_eq!(chain.leaf().spki, key.spki());
+                serials.insert(chain.leaf().serial.to_string());
+            }
+            serials.len()
+        }
+    });
+    for _ in 0..8 {
+        host.ok(&["issue", NAME]);
+        assert!(!reader.is_finished(), "{:?}", reader.join());
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(reader.join().unwrap() >= 2);
+}

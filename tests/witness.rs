@@ -1,0 +1,436 @@
+//! The witness: a second machine that shows a fork, and a head that went back. Real witnesses and daemons.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on panics")]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use psfca::ca::key_file::load_ledger_key;
+use serde_json::Value;
+use support::rollback::{copy_ledger, next_second};
+use support::strace::{Strace, usable};
+use support::tools::{said, succeed};
+use support::{Ca, Host, psfca, wait_until};
+
+const NAME: &str = "postgresql.psf.io";
+
+/// A witness of one CA's ledger.
+struct Witness {
+    dir: tempfile::TempDir,
+    running: Option<(Child, Arc<Mutex<String>>)>,
+    key: String,
+    address: String,
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Witness {
+    /// Made and started, for the ledger of `ca`.
+    fn of(ca: &Ca) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = load_ledger_key(&ca.state().join("ca/ledger.key"), "psf.io/PSF_CA").unwrap();
+        fs::copy(ca.state().join("ca/root.pem"), dir.path().join("root.pem")).unwrap();
+        let settings = format!(
+            "name: witness.psf.io/w1\nlisten: 127.0.0.1:0\nstate: state\nlogs:\n  - key: {}\n    root: root.pem\n",
+            ledger.verifier()
+        );
+        fs::write(dir.path().join("witness.yaml"), settings).unwrap();
+        let mut witness = Self { dir, running: None, key: String::new(), address: String::new() };
+        witness.key =
+            String::from_utf8(witness.command().arg("--key").output().unwrap().stdout).unwrap().trim().to_owned();
+        witness.start();
+        let settings = fs::read_to_string(witness.config()).unwrap();
+        fs::write(witness.config(), settings.replace("127.0.0.1:0", &witness.address)).unwrap();
+        witness
+    }
+
+    fn config(&self) -> std::path::PathBuf {
+        self.dir.path().join("witness.yaml")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = psfca();
+        command.arg("witness").arg("--config").arg(self.config());
+        command
+    }
+
+    fn start(&mut self) {
+        let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                *kept.lock().unwrap() += &(line + "\n");
+            }
+        });
+        self.running = Some((child, log));
+        wait_until("the witness serves", || self.log().contains("serving address="));
+        let log = self.log();
+        let address = log.split("serving address=").nth(1).unwrap().split_whitespace().next().unwrap();
+        address.clone_into(&mut self.address);
+    }
+
+    fn log(&self) -> String {
+        self.running.as_ref().map(|(_, log)| log.lock().unwrap().clone()).unwrap_or_default()
+    }
+
+    /// SIGKILL.
+    fn kill(&mut self) {
+        if let Some((mut child, _)) = self.running.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Lines for `ca.yaml`.
+    fn for_ca(&self) -> String {
+        format!("witness:\n  url: http://{}\n  key: {}\n", self.address, self.key)
+    }
+
+    fn remembered(&self) -> u64 {
+        let state: Value =
+            serde_json::from_slice(&fs::read(self.dir.path().join("state/witness.json")).unwrap()).unwrap();
+        state["logs"]["psf.io/PSF_CA"]["size"].as_u64().unwrap()
+    }
+
+    /// What it answers to this body: status and text.
+    fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let file = self.dir.path().join("body");
+        fs::write(&file, body).unwrap();
+        let (data, url) = (format!("@{}", file.display()), format!("http://{}{path}", self.address));
+        let out = succeed(
+            "curl",
+            &[
+                "--silent",
+                "--data-binary",
+                &data,
+                "--write-out",
+                "%{stderr}%{http_code} %{content_type}",
+                "--dump-header",
+                "-",
+                &url,
+            ],
+        );
+        let (head, text) = out.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), text.to_owned())
+    }
+}
+
+fn append(file: std::path::PathBuf, lines: &str) {
+    let before = fs::read_to_string(&file).unwrap();
+    fs::write(file, before + lines).unwrap();
+}
+
+/// A CA with a witness, its daemon started, and a host that wants the witness' word.
+fn witnessed() -> (Ca, Witness, Host) {
+    let mut ca = Ca::made_with("");
+    let witness = Witness::of(&ca);
+    append(ca.config(), &witness.for_ca());
+    ca.serve();
+    ca.keep_address();
+    let host = Host::new("pg0.iad1.psf.io");
+    append(host.config(), &format!("witness: {}\n", witness.key));
+    let enrolled = host.enroll_with(&ca.token("pg0.iad1.psf.io"));
+    assert!(enrolled.status.success(), "{}", said(&enrolled));
+    host.ok(&["renew"]);
+    (ca, witness, host)
+}
+
+fn checkpoint(host: &Host) -> String {
+    let status: Value = serde_json::from_slice(&host.psfca(&["status", "--json"]).stdout).unwrap();
+    status["ledger"]["checkpoint"].as_str().unwrap().to_owned()
+}
+
+fn health(ca: &Ca) -> Value {
+    serde_json::from_str(&ca.curl(&[], "/healthz").1).unwrap()
+}
+
+fn refused(host: &Host, why: &str) {
+    let old = fs::read(host.bundle(NAME)).unwrap();
+    for args in [&["issue", NAME][..], &["renew", "--force"]] {
+        let output = host.psfca(args);
+        assert_eq!(output.status.code(), Some(6), "{args:?}: {}", said(&output));
+        assert!(said(&output).contains(why), "{why:?} in {}", said(&output));
+    }
+    assert!(fs::read(host.bundle(NAME)).unwrap() == old, "{why}");
+}
+
+const NOT_WITNESSED: &str = "the witness witness.psf.io/w1 has not cosigned the ledger's head";
+
+#[test]
+fn what_hosts_get_is_cosigned_and_an_independent_verifier_agrees() {
+    let (ca, witness, host) = witnessed();
+    let seen = checkpoint(&host);
+    assert_eq!(seen.lines().filter(|line| line.starts_with('\u{2014}')).count(), 2, "{seen}");
+    let newest = ca.ok(&["audit", "checkpoint"]);
+    for note in [&seen, &newest] {
+        let file = host.dir().join("note");
+        fs::write(&file, note).unwrap();
+        let verify = ["tests/independent/cosignature.py", file.to_str().unwrap(), &witness.key];
+        let time: i64 = succeed("python3", &verify).trim().parse().unwrap();
+        assert!(time > 1_700_000_000, "{time}");
+    }
+    assert_eq!(health(&ca)["witness"]["name"], "witness.psf.io/w1");
+    assert_eq!((&health(&ca)["status"], &health(&ca)["witness"]["problem"]), (&"ok".into(), &Value::Null));
+    let (_, metrics) = ca.curl_admin(&[], "/metrics");
+    assert!(metrics.contains("psfca_witness_cosigns{witness=\"witness.psf.io/w1\"} 1"), "{metrics}");
+    assert_eq!(witness.remembered(), newest.lines().nth(1).unwrap().parse::<u64>().unwrap());
+
+    // Hosts that want no witness look at no cosignature; one that wants another has none.
+    let plain = Host::enroll(&ca, "pg1.iad1.psf.io");
+    plain.ok(&["renew"]);
+    let other = Witness::of(&ca);
+    append(plain.config(), &format!("witness: {}\n", other.key));
+    refused(&plain, NOT_WITNESSED);
+}
+
+#[test]
+fn many_answers_at_a_time_are_all_cosigned() {
+    let (ca, witness, _host) = witnessed();
+    let hosts: Vec<Host> = (1..=6).map(|n| Host::enroll(&ca, &format!("pg{n}.iad1.psf.io"))).collect();
+    let running: Vec<Child> = hosts
+        .iter()
+        .map(|host| {
+            append(host.config(), &format!("witness: {}\n", witness.key));
+            host.command(&["renew", "--force"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for child in running {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    }
+}
+
+#[test]
+fn of_two_ledgers_that_part_the_witness_cosigns_one_and_says_fork() {
+    let (mut ca, witness, host) = witnessed();
+    let [second, plain] = ["pg1.iad1.psf.io", "pg2.iad1.psf.io"].map(|name| Host::enroll(&ca, name));
+    second.ok(&["renew"]);
+    plain.ok(&["renew"]);
+    append(second.config(), &format!("witness: {}\n", witness.key));
+    // Whoever has the daemon's machine can run it twice.
+    ca.terminate();
+    let mut other = Ca::unmade(&witness.for_ca());
+    succeed("cp", &["-a", ca.state().to_str().unwrap(), other.state().to_str().unwrap()]);
+    ca.serve();
+    host.ok(&["renew", "--force"]);
+    other.serve();
+    for host in [&second, &plain] {
+        append(host.config(), &format!("server: ['{}']\n", other.address()));
+    }
+    plain.ok(&["renew", "--force"]);
+    refused(&second, NOT_WITNESSED);
+    host.ok(&["renew", "--force"]);
+    // Once the second has as many entries, two heads can be compared.
+    for n in 0..20 {
+        other.token(&format!("other{n}.iad1.psf.io"));
+    }
+    wait_until("the witness says so", || {
+        refused(&second, NOT_WITNESSED);
+        witness.log().contains("FORK: the ledger showed a head that does not continue")
+    });
+    // The log holds both heads, signed: that is the proof.
+    let log = witness.log();
+    let fork = log.lines().find(|line| line.contains("FORK: ")).unwrap();
+    assert!(fork.contains("cosigned=psf.io/PSF_CA\\n") && fork.contains("shown=psf.io/PSF_CA\\n"), "{fork}");
+    other.wait_for_log("THE LEDGER WAS FORKED");
+    assert_eq!(health(&other)["status"], "warning");
+    let problem = health(&other)["witness"]["problem"].as_str().unwrap().to_owned();
+    assert!(problem.contains("THE LEDGER WAS FORKED"), "{problem}");
+    assert_eq!(health(&ca)["status"], "ok");
+}
+
+#[test]
+fn a_witness_that_was_killed_remembers_what_it_cosigned() {
+    let (mut ca, mut witness, host) = witnessed();
+    let backup = tempfile::tempdir().unwrap();
+    ca.terminate();
+    copy_ledger(&ca.state(), backup.path());
+    ca.serve();
+    for _ in 0..5 {
+        host.ok(&["renew", "--force"]);
+    }
+    let cosigned = checkpoint(&host).lines().nth(1).unwrap().parse::<u64>().unwrap();
+    witness.kill();
+    assert!(witness.remembered() >= cosigned);
+    witness.start();
+    // The connection to the one before is gone, and that is no reason to be without an answer.
+    host.ok(&["renew", "--force"]);
+
+    ca.terminate();
+    copy_ledger(backup.path(), &ca.state());
+    let before = witness.remembered();
+    ca.serve();
+    ca.wait_for_log("THE LEDGER WENT BACK: the witness has cosigned");
+    wait_until("the witness says so", || {
+        witness.log().contains("WENT BACK: the ledger showed a head with fewer entries")
+    });
+    refused(&host, NOT_WITNESSED);
+    assert_eq!(witness.remembered(), before);
+}
+
+#[test]
+fn a_head_is_durable_before_its_cosignature_leaves() {
+    if !usable() {
+        return;
+    }
+    let (_ca, witness, host) = witnessed();
+    let pid = witness.running.as_ref().unwrap().0.id();
+    let strace = Strace::attach(pid, &["-e", "trace=fsync,rename,renameat,renameat2,write,writev,sendto,sendmsg"]);
+    host.ok(&["issue", NAME]);
+    let calls = strace.detach();
+    let left = calls.iter().find(|call| call.writes_network() && call.arguments.contains("200 OK"));
+    let left = left.expect("the cosignature is sent");
+    let before = |name: &str, what: &str, end: usize| {
+        let found = calls.iter().rev().find(|call| {
+            call.name.starts_with(name) && call.arguments.contains(what) && call.result == "0" && call.end < end
+        });
+        found.unwrap_or_else(|| panic!("no {name} of {what} before line {end}: {calls:?}")).start
+    };
+    let directory = before("fsync", "/state>", left.start);
+    let renamed = before("rename", "witness.json", directory);
+    before("fsync", ".witness.json.new>", renamed);
+}
+
+#[test]
+fn without_its_witness_a_host_keeps_what_it_has_and_says_why() {
+    let (ca, mut witness, host) = witnessed();
+    let plain = Host::enroll(&ca, "pg1.iad1.psf.io");
+    witness.kill();
+    refused(&host, NOT_WITNESSED);
+    assert_eq!(host.psfca(&["renew"]).status.code(), Some(6), "also while nothing is due");
+    let status = host.psfca(&["status"]);
+    assert!(status.status.code() == Some(5) && said(&status).contains(NOT_WITNESSED), "{}", said(&status));
+    // Nobody else is held up, and the daemon says what is wrong.
+    plain.ok(&["renew"]);
+    assert!(ca.log().contains("the witness cannot be asked: "), "{}", ca.log());
+    assert_eq!(health(&ca)["status"], "warning");
+    let (_, metrics) = ca.curl_admin(&[], "/metrics");
+    assert!(metrics.contains("psfca_witness_cosigns{witness=\"witness.psf.io/w1\"} 0"), "{metrics}");
+    // An enrolment takes nothing either, and costs nothing: the token works again.
+    let fresh = Host::new("pg2.iad1.psf.io");
+    append(fresh.config(), &format!("witness: {}\n", witness.key));
+    let token = ca.token("pg2.iad1.psf.io");
+    let enrolled = fresh.enroll_with(&token);
+    assert!(enrolled.status.code() == Some(6) && said(&enrolled).contains(NOT_WITNESSED), "{}", said(&enrolled));
+
+    witness.start();
+    wait_until("the host goes on by itself", || host.psfca(&["renew", "--force"]).status.success());
+    ca.wait_for_log("the witness cosigns again");
+    assert!(fresh.enroll_with(&token).status.success());
+    assert_eq!(health(&ca)["status"], "ok");
+}
+
+#[test]
+fn a_recovery_moves_the_witness_on_and_no_rollback_does() {
+    let (mut ca, witness, host) = witnessed();
+    let backup = tempfile::tempdir().unwrap();
+    ca.terminate();
+    copy_ledger(&ca.state(), backup.path());
+    ca.serve();
+    for _ in 0..5 {
+        host.ok(&["renew", "--force"]);
+    }
+    let seen = witness.remembered();
+    ca.terminate();
+    copy_ledger(backup.path(), &ca.state());
+    ca.serve();
+    refused(&host, NOT_WITNESSED);
+
+    ca.terminate();
+    next_second();
+    ca.ok(&["recover", "--yes", "--seen", &seen.to_string()]);
+    let recovered = tempfile::tempdir().unwrap();
+    copy_ledger(&ca.state(), recovered.path());
+    ca.serve();
+    let output = host.psfca(&["renew", "--force"]);
+    assert!(output.status.success() && said(&output).contains("LEDGER RECOVERED"), "{}", said(&output));
+    assert!(witness.log().contains("the ledger was recovered by the root's word"), "{}", witness.log());
+    for _ in 0..5 {
+        host.ok(&["renew", "--force"]);
+    }
+
+    // The same statement again, by a daemon that went back to it.
+    let before = witness.remembered();
+    ca.terminate();
+    copy_ledger(recovered.path(), &ca.state());
+    ca.serve();
+    refused(&host, NOT_WITNESSED);
+    assert_eq!(witness.remembered(), before);
+}
+
+#[test]
+fn the_protocol_answers_as_it_is_specified() {
+    let (mut ca, witness, _host) = witnessed();
+    ca.terminate();
+    let size = witness.remembered();
+    let state: Value =
+        serde_json::from_slice(&fs::read(witness.dir.path().join("state/witness.json")).unwrap()).unwrap();
+    let text = state["logs"]["psf.io/PSF_CA"]["checkpoint"].as_str().unwrap();
+    let text = &text[..=text.find("\n\n").unwrap()];
+    let signer = load_ledger_key(&ca.state().join("ca/ledger.key"), "psf.io/PSF_CA").unwrap();
+    let note = signer.sign(text);
+    // The same head again.
+    let (status, line) = witness.post("/add-checkpoint", &format!("old {size}\n\n{note}"));
+    assert!(
+        status == 200 && line.starts_with("\u{2014} witness.psf.io/w1 ") && line.ends_with('\n'),
+        "{status} {line}"
+    );
+    for (status, body) in [
+        (400, String::new()),
+        (400, format!("old {}\n\n{note}", size + 1)),
+        (400, format!("old 0{size}\n\n{note}")),
+        (404, format!("old {size}\n\n{}", note.replacen("PSF_CA", "OTHER", 1))),
+        (403, format!("old {size}\n\n{}", note.replacen(&format!("\n{size}\n"), &format!("\n{}\n", size + 1), 1))),
+        (403, format!("old {size}\n\n{text}\n")),
+        (
+            422,
+            format!(
+                "old {size}\n\n{}",
+                signer.sign(&text.replacen(&format!("\n{size}\n"), &format!("\n{}\n", size + 1), 1))
+            ),
+        ),
+    ] {
+        assert_eq!(witness.post("/add-checkpoint", &body).0, status, "{body}");
+    }
+    let (status, told) = witness.post("/add-checkpoint", &format!("old 0\n\n{note}"));
+    assert_eq!((status, told), (409, format!("{size}\n")));
+    let other_root = signer.sign(&format!("psf.io/PSF_CA\n{size}\n{}\n", "A".repeat(43) + "="));
+    let (status, told) = witness.post("/add-checkpoint", &format!("old {size}\n\n{other_root}"));
+    assert_eq!((status, told), (409, format!("{size}\n")));
+    assert_eq!(witness.post("/add-checkpoint", &"x".repeat(40_000)).0, 413);
+    assert_eq!(witness.post("/recover-log", &note).0, 403);
+    assert_eq!(witness.post("/elsewhere", "").0, 404);
+    assert_eq!(witness.remembered(), size);
+}
+
+#[test]
+fn a_witness_that_lost_its_memory_does_not_start() {
+    let ca = Ca::made_with("");
+    let mut witness = Witness::of(&ca);
+    let running = witness.command().output().unwrap();
+    assert!(said(&running).contains("another psfca witness is at work on "), "{}", said(&running));
+    witness.kill();
+    let memory = witness.dir.path().join("state/witness.json");
+    let kept = fs::read(&memory).unwrap();
+    for damage in [None, Some(&kept[..kept.len() / 2])] {
+        match damage {
+            None => fs::remove_file(&memory).unwrap(),
+            Some(text) => fs::write(&memory, text).unwrap(),
+        }
+        let output = witness.command().output().unwrap();
+        assert!(!output.status.success() && said(&output).contains("must never be used again"), "{}", said(&output));
+    }
+    // A new one has another key, which nobody trusts yet.
+    fs::remove_file(&memory).unwrap();
+    fs::remove_file(witness.dir.path().join("state/witness.key")).unwrap();
+    let key = String::from_utf8(witness.command().arg("--key").output().unwrap().stdout).unwrap();
+    assert!(key.starts_with("witness.psf.io/w1+") && key.trim() != witness.key, "{key}");
+}
