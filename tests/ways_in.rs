@@ -4,23 +4,16 @@
 
 mod support;
 
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use support::ask::{Answer, P256, ask, csr, openssl, post_csr};
+use support::ask::{P256, ask_to_be, csr, key_hash, openssl, post_csr};
+use support::minion::started_ca;
 use support::tools::said;
 use support::{Ca, Host, clock, psfca, wait_until};
 
 const HOST: &str = "pg0.iad1.psf.io";
 const NAME: &str = "postgresql.psf.io";
-
-/// A CA at which one address may try as often as these tests do.
-fn started_ca() -> Ca {
-    let mut ca = Ca::made_with("limits: {enroll_burst: 1000}\n");
-    ca.serve();
-    ca
-}
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -60,28 +53,6 @@ fn run(mut command: Command) -> Output {
 fn shown(out: &Output) -> String {
     let text = String::from_utf8(out.stderr.clone()).unwrap();
     text.lines().find(|line| line.starts_with("  ") && line.len() == 73).unwrap().trim().to_owned()
-}
-
-/// Asks by the API to be `host` with the key of the request `csr`.
-fn ask_to_be(ca: &Ca, host: &str, csr: &Path) -> Answer {
-    let body = json!({ "host": host, "csr": std::fs::read_to_string(csr).unwrap() }).to_string();
-    let kind = "Content-Type: application/json";
-    ask(ca, &["--insecure", "--header", kind, "--data-binary", &body], "/v1/enroll/request")
-}
-
-fn key_hash(csr: &Path) -> String {
-    let der = csr.with_extension("spki");
-    openssl(&[
-        "pkey",
-        "-in",
-        csr.with_extension("key").to_str().unwrap(),
-        "-pubout",
-        "-outform",
-        "DER",
-        "-out",
-        der.to_str().unwrap(),
-    ]);
-    psfca::digest::Digest::of(&std::fs::read(der).unwrap()).to_string()
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub enum Event {
     SaltKeyImported(SaltKeyChange),
     /// The key of a Salt minion is accepted no longer.
     SaltKeyRemoved(SaltKeyChange),
-    /// The ledger was restored from a backup: every token is void, and the CA is closed.
+    /// The ledger was restored from a backup: tokens, requests to enrol and Salt keys are void, and the CA is closed.
     Restored(Restoration),
     /// An operator has confirmed the hosts: the CA is open.
     Reopened(Confirmation),

@@ -61,7 +61,7 @@ pub enum ReopenError {
 
 impl Store {
     /// Makes a ledger that comes from a backup fit for use: appends that it was restored, voids every
-    /// token, and closes the CA.
+    /// token, request to enrol and Salt key, and closes the CA.
     ///
     /// # Errors
     /// When the store failed.
