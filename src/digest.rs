@@ -112,9 +112,57 @@ impl fmt::Debug for Digest {
 
 serde_as_text!(Digest);
 
+/// A [`Digest`] that people compare, written in groups: `3f2a91c0-…`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fingerprint(pub Digest);
+
+impl Fingerprint {
+    /// Reads all 64 hexadecimal digits of one; case, and how they are grouped (by `-`, `:` or white space), do not
+    /// matter.
+    ///
+    /// # Errors
+    /// [`NotADigest`] for anything else; the beginning of one is not enough.
+    pub fn parse(text: &str) -> Result<Self, NotADigest> {
+        let digits: String = text.chars().filter(|c| !matches!(c, '-' | ':') && !c.is_ascii_whitespace()).collect();
+        Digest::parse(&digits).map(Self)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, group) in self.0.0.chunks(4).enumerate() {
+            write!(f, "{}{}", if n == 0 { "" } else { "-" }, hex(group))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::str::FromStr for Fingerprint {
+    type Err = NotADigest;
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        Self::parse(text)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fingerprint_is_compared_whole_whatever_its_case_and_grouping() {
+        let fingerprint = Fingerprint(Digest::of(b"abc"));
+        let text = fingerprint.to_string();
+        assert_eq!(text, "ba7816bf-8f01cfea-414140de-5dae2223-b00361a3-96177a9c-b410ff61-f20015ad");
+        let plain = text.replace('-', "");
+        for same in
+            [text.to_uppercase(), plain.clone(), text.replace('-', ":"), text.replace('-', " "), format!(" {plain}\n")]
+        {
+            assert_eq!(Fingerprint::parse(&same), Ok(fingerprint), "{same}");
+        }
+        for other in [&plain[..62], &text[..62], "", "ba7816bf", &format!("{plain}00"), &plain.replace('b', "g")] {
+            assert_eq!(Fingerprint::parse(other), Err(NotADigest), "{other}");
+        }
+    }
 
     #[test]
     fn a_digest_reads_back_what_it_writes() {

@@ -46,6 +46,16 @@ pub enum Rule {
         /// SHA-256 of the token's secret.
         token: Digest,
     },
+    /// An operator compared the fingerprint of the host's key and approved it.
+    Approval {
+        /// Who: the uid at the other end of the admin socket.
+        operator_uid: u32,
+    },
+    /// The host signed with the key of its Salt minion, which Salt's master has accepted.
+    SaltKey {
+        /// SHA-256 of that public key.
+        salt_key: Digest,
+    },
     /// The host's own identity asked for its successor.
     Identity {
         /// The serial of that identity; none in what an older psfca wrote.
@@ -70,6 +80,8 @@ struct FlatRule {
     pattern: Option<Arc<str>>,
     token: Option<Digest>,
     renewed: Option<Serial>,
+    operator_uid: Option<u32>,
+    salt_key: Option<Digest>,
 }
 
 #[derive(serde::Deserialize)]
@@ -77,6 +89,8 @@ struct FlatRule {
 enum By {
     Declaration,
     Token,
+    Approval,
+    SaltKey,
     Identity,
     ServerNames,
     Init,
@@ -86,7 +100,7 @@ impl TryFrom<FlatRule> for Rule {
     type Error = &'static str;
 
     fn try_from(flat: FlatRule) -> Result<Self, Self::Error> {
-        let FlatRule { by, declaration, listed, role, defined, pattern, token, renewed } = flat;
+        let FlatRule { by, declaration, listed, role, defined, pattern, token, renewed, operator_uid, salt_key } = flat;
         Ok(match by {
             By::Declaration => Self::Declaration {
                 declaration: declaration.ok_or("missing field `declaration`")?,
@@ -96,6 +110,8 @@ impl TryFrom<FlatRule> for Rule {
                 pattern: pattern.ok_or("missing field `pattern`")?,
             },
             By::Token => Self::Token { token: token.ok_or("missing field `token`")? },
+            By::Approval => Self::Approval { operator_uid: operator_uid.ok_or("missing field `operator_uid`")? },
+            By::SaltKey => Self::SaltKey { salt_key: salt_key.ok_or("missing field `salt_key`")? },
             By::Identity => Self::Identity { renewed },
             By::ServerNames => Self::ServerNames,
             By::Init => Self::Init,
@@ -109,7 +125,12 @@ impl Rule {
     pub const fn role(&self) -> Option<&RoleName> {
         match self {
             Self::Declaration { role, .. } => Some(role),
-            Self::Token { .. } | Self::Identity { .. } | Self::ServerNames | Self::Init => None,
+            Self::Token { .. }
+            | Self::Approval { .. }
+            | Self::SaltKey { .. }
+            | Self::Identity { .. }
+            | Self::ServerNames
+            | Self::Init => None,
         }
     }
 }

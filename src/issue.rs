@@ -11,6 +11,7 @@ use crate::ca::identity::HostIdentity;
 use crate::ca::lint::{self, LintError, Linted};
 use crate::ca::signer::{SignError, Signed};
 use crate::ca::tbs::{self, Tbs, TbsError};
+use crate::challenge::{ChallengeError, Challenges};
 use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, Timestamp};
 use crate::grant::Grant;
@@ -41,6 +42,8 @@ pub struct CertificateAuthority {
     pub trust_domain: DnsName,
     /// The declaration in force.
     pub declaration: DeclarationSlot,
+    /// What a signature in an enrolment has to contain.
+    pub challenges: Challenges,
     /// For how long after its end an identity can still be renewed.
     pub identity_grace: Duration,
     /// What signs the ledger's heads.
@@ -104,6 +107,12 @@ pub enum IssueError {
     /// Step 1: who asks is not served.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Step 1: the challenge in a signature does not count.
+    #[error(transparent)]
+    Challenge(#[from] ChallengeError),
+    /// Step 1: the signature is not by the host's accepted Salt minion key, or there is none.
+    #[error("{because}", because = RecordError::SaltKeyNotAccepted(.0.clone()))]
+    Signature(HostName),
     /// Step 2: the declaration does not allow it.
     #[error("{0}")]
     Denied(Denial),

@@ -15,6 +15,7 @@ pub mod profile;
 pub mod random;
 pub mod refusal;
 pub mod restoration;
+pub mod salt;
 pub mod serial;
 pub mod source;
 pub mod telemetry;
@@ -41,6 +42,7 @@ pub mod store;
 
 // Layer 3: crypto and connections.
 pub mod ca;
+pub mod challenge;
 pub mod client;
 pub mod tls;
 

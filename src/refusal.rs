@@ -37,6 +37,14 @@ pub enum RefusalReason {
     TokenSpent,
     /// The token does not replace, and the host is enrolled.
     AlreadyEnrolled,
+    /// An operator has rejected the key, or its approval has run out.
+    NotApproved,
+    /// As many keys ask to be hosts as may wait.
+    RequestsFull,
+    /// It is not signed by the accepted key of the host's Salt minion, or there is none.
+    BadSignature,
+    /// The challenge was answered before, has ended, or is not this daemon's.
+    BadChallenge,
     /// A host asked for what operators alone may see.
     NotAnOperator,
 }
@@ -59,6 +67,10 @@ impl RefusalReason {
             Self::TokenExpired => "token_expired",
             Self::TokenSpent => "token_spent",
             Self::AlreadyEnrolled => "already_enrolled",
+            Self::NotApproved => "not_approved",
+            Self::RequestsFull => "requests_full",
+            Self::BadSignature => "bad_signature",
+            Self::BadChallenge => "bad_challenge",
             Self::NotAnOperator => "not_an_operator",
         }
     }
@@ -117,6 +129,10 @@ mod tests {
             R::TokenExpired,
             R::TokenSpent,
             R::AlreadyEnrolled,
+            R::NotApproved,
+            R::RequestsFull,
+            R::BadSignature,
+            R::BadChallenge,
             R::NotAnOperator,
         ] {
             assert_eq!(serde_json::to_string(&reason).unwrap(), format!("\"{}\"", reason.as_str()));

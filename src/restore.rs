@@ -184,7 +184,7 @@ async fn make(
     // 5. Every key must be that of its certificate. The certificates come from the ledger.
     let keys = archive.of(&certificates)?;
 
-    // 6. The ledger says that it was restored; tokens are void, and the CA is closed.
+    // 6. The ledger says that it was restored; tokens, requests and Salt keys are void, and the CA is closed.
     let (last, enabled) = mark(wanted, &ledger, &checkpoint).await?;
     let restored = Restored {
         size: checkpoint.size,

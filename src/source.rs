@@ -17,6 +17,14 @@ impl From<IpAddr> for Source {
     }
 }
 
+impl Source {
+    /// The address, or the first one of the /64.
+    #[must_use]
+    pub const fn address(self) -> IpAddr {
+        self.0
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {

@@ -1,6 +1,8 @@
 //! The JSON that passes between daemon, hosts and operators, for both ends. Plain data: the edges
 //! convert to and from validated types.
 
+mod declaration;
+mod enroll;
 mod health;
 mod hosts;
 mod restoration;
@@ -9,15 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::enrollment::{Enrollment, IdentityFork};
+use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest, SaltKeyChange};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::HostChange;
-use crate::name::{DnsName, HostName, RoleName};
-use crate::profile::{KeyKind, Usages};
+use crate::name::{HostName, RoleName};
 use crate::refusal::RefusalRecord;
 use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 
+pub use declaration::{CipherPolicy, DeclarationFile, DeclarationText, Entitlement, Entitlements};
+pub use enroll::{
+    ApprovalRequest, ApprovalWaiting, ChallengeAnswer, EnrollRequest, MAX_SALT_KEYS, PendingRequest, PendingRequests,
+    RequestAnswer, RequestDecision, SaltEnrollRequest, SaltKeys, SaltKeysAnswer,
+};
 pub use health::{CaHealth, DeclarationHealth, Health, WitnessHealth};
 pub use hosts::{
     HostAnswer, HostCertificate, HostDetails, HostFork, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
@@ -40,56 +46,6 @@ pub const PROOF_HEADER: &str = "psfca-ledger-proof";
 pub const LEDGER_KEY_HEADER: &str = "psfca-ledger-key";
 /// Answer header: when the host should renew, RFC 3339.
 pub const RENEW_HEADER: &str = "psfca-renew-after";
-
-/// `POST /v1/enroll`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnrollRequest {
-    /// The token's secret, base64url. Held as text only until it is parsed.
-    pub secret: String,
-    /// The host's PKCS#10 request, PEM.
-    pub csr: String,
-}
-
-/// One name that the calling host may have: an element of `GET /v1/certs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entitlement {
-    /// The service name.
-    pub name: DnsName,
-    /// Every DNS name the certificate will carry.
-    pub dns: Vec<DnsName>,
-    /// Every address the certificate will carry.
-    pub ip: Vec<std::net::IpAddr>,
-    /// What it may be used for.
-    pub usages: Usages,
-    /// How long it will live.
-    pub lifetime_seconds: u64,
-    /// The key the host has to make.
-    pub key: KeyKind,
-    /// Whether the CA may make the key instead.
-    pub ca_made_key: bool,
-    /// The role that gives it.
-    pub role: RoleName,
-}
-
-/// `GET /v1/certs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entitlements {
-    /// The host that asked, as its identity says.
-    pub host: HostName,
-    /// What it may have, by name.
-    pub certs: Vec<Entitlement>,
-}
-
-/// `GET /v1/ciphers` and `GET /v1/ciphers/{name}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CipherPolicy {
-    /// The name that was asked for; none for the default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<DnsName>,
-    /// One line for the configuration of a service, as OpenSSL reads it.
-    pub ciphers: String,
-}
 
 /// Whether a recorded certificate is known to have been signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +94,16 @@ pub enum EventKind {
     HostRemoved,
     /// Two keys asked to renew one identity; its host is frozen.
     HostFrozen,
+    /// A key asked to be a host.
+    HostRequested,
+    /// An operator approved the key.
+    HostApproved,
+    /// An operator rejected the key.
+    HostRejected,
+    /// The accepted key of a Salt minion was imported.
+    SaltKeyImported,
+    /// The key of a Salt minion is accepted no longer.
+    SaltKeyRemoved,
     /// The ledger was restored from a backup; the CA is closed from here on.
     Restored,
     /// An operator has confirmed the hosts; the CA is open from here on.
@@ -160,6 +126,11 @@ impl EventKind {
             Self::HostEnabled => "host_enabled",
             Self::HostRemoved => "host_removed",
             Self::HostFrozen => "host_frozen",
+            Self::HostRequested => "host_requested",
+            Self::HostApproved => "host_approved",
+            Self::HostRejected => "host_rejected",
+            Self::SaltKeyImported => "salt_key_imported",
+            Self::SaltKeyRemoved => "salt_key_removed",
             Self::Restored => "restored",
             Self::Reopened => "reopened",
         }
@@ -230,6 +201,16 @@ pub enum AuditEvent {
     HostRemoved(HostChange),
     /// Two keys asked to renew one identity; its host is frozen.
     HostFrozen(IdentityFork),
+    /// A key asked to be a host.
+    HostRequested(KeyRequest),
+    /// An operator approved the key.
+    HostApproved(KeyDecision),
+    /// An operator rejected the key.
+    HostRejected(KeyDecision),
+    /// The accepted key of a Salt minion was imported.
+    SaltKeyImported(SaltKeyChange),
+    /// The key of a Salt minion is accepted no longer.
+    SaltKeyRemoved(SaltKeyChange),
     /// The ledger was restored from a backup.
     Restored(Restoration),
     /// An operator has confirmed the hosts.
@@ -252,6 +233,11 @@ impl AuditEvent {
             Self::Refused(_) => EventKind::Refused,
             Self::Recovered { .. } => EventKind::Recovered,
             Self::HostFrozen(_) => EventKind::HostFrozen,
+            Self::HostRequested(_) => EventKind::HostRequested,
+            Self::HostApproved(_) => EventKind::HostApproved,
+            Self::HostRejected(_) => EventKind::HostRejected,
+            Self::SaltKeyImported(_) => EventKind::SaltKeyImported,
+            Self::SaltKeyRemoved(_) => EventKind::SaltKeyRemoved,
             Self::Restored(_) => EventKind::Restored,
             Self::Reopened(_) => EventKind::Reopened,
         }
@@ -339,28 +325,6 @@ pub struct AuditQuery {
     /// At most so many; 1000 at most, 100 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-}
-
-/// `GET /v1/declarations/{sha256}` on the admin socket: a declaration that is or was in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeclarationText {
-    /// Its hash.
-    pub sha256: Digest,
-    /// When it was last put in force.
-    pub since: Timestamp,
-    /// Whether it is the one in force now.
-    pub in_force: bool,
-    /// Its files, in their order.
-    pub files: Vec<DeclarationFile>,
-}
-
-/// A file of a declaration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeclarationFile {
-    /// The path as the operator named it.
-    pub path: String,
-    /// The whole text.
-    pub text: String,
 }
 
 /// Filters of `GET /v1/ledger/consistency`.

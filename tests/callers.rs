@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use psfca::api::routes;
 use serde_json::{Value, json};
-use support::ask::{Answer, P256, ask, ask_admin, csr, enroll, identity_file, secret};
+use support::ask::{Answer, P256, ask, ask_admin, ask_to_be, csr, enroll, identity_file, key_hash, secret};
+use support::minion::{Master, Request};
 use support::{Ca, clock, psfca};
 
 const SECURITY: &str = include_str!("../docs/security.md");
@@ -45,6 +46,9 @@ struct World {
     identities: BTreeMap<&'static str, Option<PathBuf>>,
     request: PathBuf,
     declaration: String,
+    /// A Salt master that has accepted the one key in `minion` for all of [`salt_hosts`].
+    master: Master,
+    minion: PathBuf,
     /// How many hosts enrolled so far, so that each gets a name of its own.
     hosts: Cell<u32>,
     // The directory of the other CA's identity.
@@ -52,6 +56,13 @@ struct World {
 }
 
 const DAY: u32 = 86_400;
+/// The host that waits to be approved.
+const WAITING: &str = "pg8.iad1.psf.io";
+
+/// Hosts with the key of a Salt minion, one for each caller.
+fn salt_hosts() -> impl Iterator<Item = String> {
+    (200..220).map(|number| format!("pg{number}.iad1.psf.io"))
+}
 
 impl World {
     /// None, said aloud, without libfaketime.
@@ -80,17 +91,16 @@ impl World {
         let right = enrolled(&ca, "pg0.iad1.psf.io");
         let frozen = enrolled(&ca, "pg3.iad1.psf.io");
         let request = csr(ca.dir(), &P256);
-        let post = |identity: &PathBuf, path: &str| {
+        let post = |identity: &PathBuf, request: &PathBuf, path: &str| {
             let body = format!("@{}", request.display());
             let shown = ["--insecure", "--cert", identity.to_str().unwrap()];
             let what = ["--header", "Content-Type: application/pkcs10", "--data-binary", &body];
             ask(&ca, &[&shown[..], &what].concat(), path)
         };
-        let service = identity_file(&post(&right, "/v1/certs/app.psf.io"), &request);
-        assert_eq!(post(&frozen, "/v1/identity").status, 200);
+        let service = identity_file(&post(&right, &request, "/v1/certs/app.psf.io"), &request);
+        assert_eq!(post(&frozen, &request, "/v1/identity").status, 200);
         let second = csr(ca.dir(), &P256);
-        std::fs::copy(&second, &request).unwrap();
-        assert_eq!(post(&frozen, "/v1/identity").refusal(), (403, "frozen".to_owned()));
+        assert_eq!(post(&frozen, &second, "/v1/identity").refusal(), (403, "frozen".to_owned()));
         let disabled = enrolled(&ca, "pg4.iad1.psf.io");
         ca.ok(&["host", "disable", "pg4.iad1.psf.io", "--reason", "for the table"]);
         let removed = enrolled(&ca, "pg5.iad1.psf.io");
@@ -115,9 +125,16 @@ impl World {
             ("admin socket", None),
         ]);
         enrolled(&ca, "pg7.iad1.psf.io");
+        assert_eq!(ask_to_be(&ca, WAITING, &request).status, 202);
+        let master = Master::new();
+        let minion = master.key(support::minion::HOST);
+        for host in salt_hosts() {
+            std::fs::copy(master.public(support::minion::HOST, "minions"), master.public(&host, "minions")).unwrap();
+        }
+        assert!(master.import(&ca).status.success());
         let health = ask(&ca, &["--insecure"], "/healthz").json();
         let declaration = health["declaration"]["sha256"].as_str().unwrap().to_owned();
-        Some(Self { ca, identities, request, declaration, hosts: Cell::new(100), _other: other })
+        Some(Self { ca, identities, request, declaration, master, minion, hosts: Cell::new(100), _other: other })
     }
 
     /// A host that nobody has heard of.
@@ -134,7 +151,7 @@ impl World {
             path => path
                 .replace("{name}", "postgresql.psf.io")
                 .replace("{*path}", "0/000.p/2")
-                .replace("{host}", "pg7.iad1.psf.io")
+                .replace("{host}", if path.contains("/requests/") { WAITING } else { "pg7.iad1.psf.io" })
                 .replace("{sha256}", &self.declaration),
         };
         let json = |value: Value| Some(("application/json", value.to_string()));
@@ -143,6 +160,19 @@ impl World {
             _ if method == "GET" => None,
             "POST /v1/identity" | "POST /v1/certs/{name}" => Some(("application/pkcs10", csr())),
             "POST /v1/enroll" => json(json!({ "secret": secret(&self.ca.token(&self.new_host())), "csr": csr() })),
+            "POST /v1/enroll/request" => json(json!({ "host": WAITING, "csr": csr() })),
+            "POST /v1/enroll/challenge" => Some(("application/json", String::new())),
+            "POST /v1/enroll/salt" => {
+                let host = salt_hosts().nth(usize::try_from(self.hosts.replace(self.hosts.get() + 1)).unwrap() % 20);
+                let signed =
+                    Request { key: self.minion.clone(), ..Request::new(&self.ca, &self.master, &host.unwrap()) };
+                json(signed.body())
+            }
+            "POST /v1/requests/{host}" => json(json!({ "action": "approve", "key_sha256": key_hash(&self.request) })),
+            "POST /v1/salt-keys" => {
+                let key = std::fs::read_to_string(self.master.public(support::minion::HOST, "minions")).unwrap();
+                json(json!({ "keys": salt_hosts().map(|host| (host, key.clone())).collect::<BTreeMap<_, _>>() }))
+            }
             "POST /v1/hosts/{host}" => json(json!({ "action": "disable" })),
             "POST /v1/reopen" => json(json!({ "hosts": 1 })),
             "POST /v1/tokens" => json(json!({ "host": self.new_host() })),

@@ -22,6 +22,7 @@ targets! {
     ca_yaml "../fuzz/fuzz_targets/ca_yaml.rs"
     certificate "../fuzz/fuzz_targets/certificate.rs"
     certificate_request "../fuzz/fuzz_targets/certificate_request.rs"
+    challenge "../fuzz/fuzz_targets/challenge.rs"
     declaration "../fuzz/fuzz_targets/declaration.rs"
     host_yaml "../fuzz/fuzz_targets/host_yaml.rs"
     http_body "../fuzz/fuzz_targets/http_body.rs"
@@ -31,6 +32,7 @@ targets! {
     pattern "../fuzz/fuzz_targets/pattern.rs"
     pem_file "../fuzz/fuzz_targets/pem_file.rs"
     query "../fuzz/fuzz_targets/query.rs"
+    salt_key "../fuzz/fuzz_targets/salt_key.rs"
     tile_path "../fuzz/fuzz_targets/tile_path.rs"
     token "../fuzz/fuzz_targets/token.rs"
 }

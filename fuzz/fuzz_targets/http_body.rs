@@ -15,6 +15,13 @@ fn survives<T: Serialize + DeserializeOwned>(data: &[u8]) {
 
 pub(crate) fn run(data: &[u8]) {
     survives::<wire::EnrollRequest>(data);
+    survives::<wire::ApprovalRequest>(data);
+    survives::<wire::ApprovalWaiting>(data);
+    survives::<wire::PendingRequests>(data);
+    survives::<wire::RequestDecision>(data);
+    survives::<wire::ChallengeAnswer>(data);
+    survives::<wire::SaltEnrollRequest>(data);
+    survives::<wire::SaltKeys>(data);
     survives::<wire::TokenRequest>(data);
     survives::<wire::TokenAnswer>(data);
     survives::<wire::Entitlements>(data);

@@ -1,16 +1,21 @@
-//! A token in exchange for an identity. The first connection is verified against the root that the
-//! token names, so nothing is ever sent to, or taken from, anybody else.
+//! An identity for a host that has none, in exchange for a token; and what every way in shares. The first
+//! connection is verified against a root that is named beforehand, so nothing is ever sent to, or taken
+//! from, anybody else.
 
 use hyper::Method;
+use rustls::pki_types::CertificateDer;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::identity::{self, Enrolment};
 use super::ledger::{self, Asked, LedgerError, Memory, Seen};
 use super::{Agent, AgentError, anchor, key};
 use crate::ca::bundle::{Bundle, BundleError};
-use crate::client::Client;
+use crate::ca::pem_file::PrivateKey;
+use crate::client::{Answer, Client};
+use crate::digest::Digest;
 use crate::grant::CertificateKind;
-use crate::token::EnrollmentToken;
+use crate::name::HostName;
+use crate::token::{EnrollmentToken, ServerAddress};
 use crate::wire::{EnrollRequest, PEM_CHAIN};
 use crate::{tls, wire};
 
@@ -25,6 +30,41 @@ pub struct Enrolled {
     pub ledger_break: Option<LedgerError>,
 }
 
+/// Where the CA is, and which root it must prove to have.
+#[derive(Debug, Clone)]
+pub struct FirstTrust {
+    /// Daemons to try, in this order.
+    pub servers: Vec<ServerAddress>,
+    /// SHA-256 of the root's DER.
+    pub root: Digest,
+}
+
+/// A first connection: to a daemon that has proven to have the root that was named, and that serves no other.
+pub(super) struct Contact {
+    pub(super) client: Client,
+    server: ServerAddress,
+    root: CertificateDer<'static>,
+}
+
+/// Connects to the first daemon that answers, and asks it for nothing but its trust bundle: one that is not to be
+/// taken at its word gets no request.
+pub(super) async fn first_contact(agent: &Agent<'_>, trust: &FirstTrust) -> Result<Contact, AgentError> {
+    let mut last = None;
+    for server in &trust.servers {
+        let (config, pinned) = tls::pinned_client_config(trust.root, agent.clock.clone())?;
+        match Client::connect_tls(server, config).await {
+            Ok(mut client) => {
+                let root = pinned.get().cloned();
+                let root = root.ok_or_else(|| AgentError::Trust(format!("{server} showed no root")))?;
+                anchor::compare_at_first_trust(&root, &anchor::fetch(&mut client).await?)?;
+                return Ok(Contact { client, server: server.clone(), root });
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or_else(|| AgentError::NotEnrolled(agent.settings.state.clone()), AgentError::from))
+}
+
 /// Enrols this host. It trusts the root that the token names and nothing else. An identity that it has
 /// stays until the new one is whole. What it had seen of
 /// the ledger is forgotten: a person with a token vouches for the CA.
@@ -32,29 +72,43 @@ pub struct Enrolled {
 /// # Errors
 /// [`AgentError`]; with [`AgentError::Client`] the CA did not answer or said no.
 pub async fn enroll(agent: &Agent<'_>, token: &EnrollmentToken) -> Result<Enrolled, AgentError> {
-    let state = &agent.settings.state;
     let _lock = agent.lock()?;
-    let (config, pinned) = tls::pinned_client_config(token.root, agent.clock.clone())?;
-    let mut client = Client::connect_tls(&token.address, config).await?;
-    let root = pinned.get().cloned().ok_or_else(|| AgentError::Trust(format!("{} showed no root", token.address)))?;
-    // Before the token is spent: a daemon that is not taken at its word gets nothing.
-    anchor::compare_at_first_trust(&root, &anchor::fetch(&mut client).await?)?;
+    let trust = FirstTrust { servers: vec![token.address.clone()], root: token.root };
+    let mut contact = first_contact(agent, &trust).await?;
 
     // On disk before the token is spent: the CA answers the same key again, so nothing is lost
     // with the answer.
-    let key = identity::pending_key(state)?;
+    let key = identity::pending_key(&agent.settings.state)?;
     let mut ask = EnrollRequest { secret: token.secret.expose().to_string(), csr: key::request(&key)? };
     let body = Zeroizing::new(serde_json::to_vec(&ask).map_err(|error| AgentError::Key(error.to_string()))?);
     ask.secret.zeroize();
-    let answer = client.send(Method::POST, "/v1/enroll", "application/json", PEM_CHAIN, body.to_vec()).await?.ok()?;
-    let (identity, host) = identity::accept(&answer.body, key, agent.now())
-        .map_err(|cause| AgentError::BadAnswer { what: "this host's identity".to_owned(), cause })?;
+    let sent = contact.client.send(Method::POST, "/v1/enroll", "application/json", PEM_CHAIN, body.to_vec()).await;
+    let answer = sent?.ok()?;
+    complete(agent, contact, &answer, key, None).await
+}
+
+/// What every way in ends with: the identity is checked, and stored with the roots and the ledger's
+/// key. `wanted` is the host that was asked for, where the way in does not say.
+pub(super) async fn complete(
+    agent: &Agent<'_>,
+    contact: Contact,
+    answer: &Answer,
+    key: PrivateKey,
+    wanted: Option<&HostName>,
+) -> Result<Enrolled, AgentError> {
+    let state = &agent.settings.state;
+    let Contact { server, root, .. } = contact;
+    let bad = |cause| AgentError::BadAnswer { what: "this host's identity".to_owned(), cause };
+    let (identity, host) = identity::accept(&answer.body, key, agent.now()).map_err(bad)?;
+    if let Some(expected) = wanted.filter(|wanted| **wanted != host) {
+        return Err(bad(BundleError::Names { found: host.to_string(), expected: expected.to_string() }));
+    }
 
     let asked = Asked { kind: CertificateKind::Identity, name: host.as_str(), host: &host, ca_made_key: false };
     let witness = agent.settings.witness.as_ref();
-    let ledger = Seen::first(&answer, identity.leaf(), &asked, witness, agent.now())
+    let ledger = Seen::first(answer, identity.leaf(), &asked, witness, agent.now())
         .map_err(|cause| AgentError::Ledger { what: host.to_string(), cause })?;
-    let enrolment = Enrolment { server: token.address.clone(), anchors: vec![root], identity, host, ledger };
+    let enrolment = Enrolment { server, anchors: vec![root], identity, host, ledger };
     let before = Enrolment::load(state).and_then(|before| Memory::load(agent, &before));
     enrolment.save(state)?;
     ledger::begin(state, &enrolment.ledger)?;

@@ -20,6 +20,7 @@ use crate::tls::{self, TlsError};
 use crate::token::{ServerAddress, TokenError};
 
 pub mod anchor;
+pub mod approval;
 pub mod copies;
 pub mod directory;
 pub mod enroll;
@@ -31,6 +32,7 @@ pub mod ledger;
 pub mod obtain;
 pub mod placement;
 pub mod renew;
+pub mod salt;
 pub mod settings;
 pub mod status;
 

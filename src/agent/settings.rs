@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::placement::{self, Place, Placement, RawName};
+use crate::digest::{Digest, Fingerprint};
 use crate::ledger::cosignature::WitnessKey;
 use crate::name::DnsName;
 use crate::token::ServerAddress;
@@ -41,6 +42,8 @@ pub enum SettingsError {
 pub struct Settings {
     /// Daemons to try, in this order; empty: the address that came with the token.
     pub server: Vec<ServerAddress>,
+    /// SHA-256 of the CA's root, for a host that asks without a token.
+    pub ca_fingerprint: Option<Digest>,
     /// The directory of the host's identity.
     pub state: PathBuf,
     /// Where the bundles go, and whose they are.
@@ -68,6 +71,7 @@ pub enum LedgerPolicy {
 #[serde(deny_unknown_fields, default)]
 struct Raw {
     server: Vec<ServerAddress>,
+    ca_fingerprint: Option<String>,
     state: PathBuf,
     bundles: PathBuf,
     trust_bundle: PathBuf,
@@ -83,6 +87,7 @@ impl Default for Raw {
     fn default() -> Self {
         Self {
             server: Vec::new(),
+            ca_fingerprint: None,
             state: "/var/lib/psfca-host".into(),
             bundles: "/etc/ssl/private".into(),
             trust_bundle: "/etc/ssl/certs/PSF_CA.pem".into(),
@@ -120,11 +125,14 @@ impl Settings {
         // A file of comments alone is null to YAML and means the defaults to people.
         let raw: Option<Raw> = serde_yaml::from_str(text).map_err(|error| wrong(error.to_string()))?;
         let raw = raw.unwrap_or_default();
+        let ca_fingerprint = raw.ca_fingerprint.as_deref().map(Fingerprint::parse).transpose();
+        let ca_fingerprint = ca_fingerprint.map_err(|error| wrong(format!("ca_fingerprint: {error}")))?;
         let base = path.parent().unwrap_or(Path::new(""));
         let mode = placement::parse_mode(&raw.mode).map_err(wrong)?;
         let default = Place { path: base.join(raw.bundles), owner: raw.owner, group: raw.group, mode };
         Ok(Self {
             server: raw.server,
+            ca_fingerprint: ca_fingerprint.map(|Fingerprint(digest)| digest),
             state: base.join(raw.state),
             placement: placement::read(default, raw.names, base).map_err(wrong)?,
             trust_bundle: base.join(raw.trust_bundle),
@@ -170,6 +178,11 @@ mod tests {
             assert!(error(&format!("mode: '{mode}'\n")).contains("would not do for a private key"), "{mode}");
         }
         assert!(error("ledger_policy: off\n").contains("`refuse` or `alarm`"), "{}", error("ledger_policy: off\n"));
+        assert!(
+            error("ca_fingerprint: 3f2a\n").contains("64 hexadecimal digits"),
+            "{}",
+            error("ca_fingerprint: 3f2a\n")
+        );
         assert!(error("server: [nowhere]\n").contains("is not an address like"));
     }
 }

@@ -74,6 +74,11 @@ fn entry(api: &Api, stored: StoredEntry, body: Option<StoredBody>) -> AuditEntry
         Event::HostEnabled(change) => AuditEvent::HostEnabled(change),
         Event::HostRemoved(change) => AuditEvent::HostRemoved(change),
         Event::HostFrozen(fork) => AuditEvent::HostFrozen(fork),
+        Event::HostRequested(request) => AuditEvent::HostRequested(request),
+        Event::HostApproved(decision) => AuditEvent::HostApproved(decision),
+        Event::HostRejected(decision) => AuditEvent::HostRejected(decision),
+        Event::SaltKeyImported(change) => AuditEvent::SaltKeyImported(change),
+        Event::SaltKeyRemoved(change) => AuditEvent::SaltKeyRemoved(change),
         Event::Restored(restoration) => AuditEvent::Restored(restoration),
         Event::Reopened(confirmation) => AuditEvent::Reopened(confirmation),
     };

@@ -12,6 +12,8 @@ use super::Api;
 use super::refused::Noted;
 use crate::ca::identity::Peer;
 use crate::clock::Timestamp;
+use crate::digest::Digest;
+use crate::enrollment::RequestAction;
 use crate::grant::CertificateKind;
 use crate::host::HostAction;
 use crate::serial::Serial;
@@ -29,6 +31,12 @@ pub(super) enum Decision {
     Issued { kind: CertificateKind, name: String, serial: Serial, index: u64, not_after: Timestamp },
     /// A token was made.
     TokenMade { host: String },
+    /// A key asked to be a host, and has to wait.
+    Waiting { host: String, key: Digest },
+    /// An operator decided on that.
+    RequestDecided { host: String, action: RequestAction },
+    /// An operator imported the keys of Salt minions.
+    SaltKeys { imported: u64, removed: u64 },
     /// An operator changed a host.
     HostChanged { host: String, action: HostAction },
     /// An operator has confirmed the hosts of a restored CA.
@@ -53,6 +61,13 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
             tracing::info!(caller = %who, kind = kind.as_str(), %name, %serial, index, %not_after, "issued");
         }
         Some(Decision::TokenMade { host }) => tracing::info!(caller = %who, %host, "token made"),
+        Some(Decision::Waiting { host, key }) => tracing::debug!(caller = %who, %host, %key, "waits for an operator"),
+        Some(Decision::RequestDecided { host, action }) => {
+            tracing::info!(caller = %who, %host, action = action.as_str(), "request decided");
+        }
+        Some(Decision::SaltKeys { imported, removed }) => {
+            tracing::info!(caller = %who, imported, removed, "Salt keys imported");
+        }
         Some(Decision::HostChanged { host, action }) => {
             tracing::info!(caller = %who, %host, action = action.as_str(), "host changed");
         }

@@ -13,6 +13,8 @@ mod ledger;
 mod operator;
 mod problem;
 mod refused;
+mod requests;
+mod salt;
 mod throttle;
 
 use std::sync::Arc;
@@ -94,6 +96,9 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/openapi.json", Listener::Both, get(health::openapi)),
         route("GET", "/metrics", Listener::Admin, get(health::metrics)),
         route("POST", "/v1/enroll", Listener::Network, post(enroll::enroll)),
+        route("POST", "/v1/enroll/request", Listener::Network, post(enroll::request_approval)),
+        route("POST", "/v1/enroll/challenge", Listener::Network, post(enroll::challenge)),
+        route("POST", "/v1/enroll/salt", Listener::Network, post(enroll::by_salt_key)),
         route("POST", RENEWAL, Listener::Network, post(enroll::renew_identity)),
         route("GET", "/v1/certs", Listener::Network, get(certs::list)),
         route("POST", "/v1/certs/{name}", Listener::Network, post(certs::issue)),
@@ -109,6 +114,14 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/v1/hosts/{host}", Listener::Both, get(hosts::show)),
         route("POST", "/v1/hosts/{host}", Listener::Both, post(hosts::change)),
         route("POST", "/v1/reopen", Listener::Admin, post(operator::reopen)),
+        route("GET", "/v1/requests", Listener::Admin, get(requests::list)),
+        route("POST", "/v1/requests/{host}", Listener::Admin, post(requests::decide)),
+        route(
+            "POST",
+            "/v1/salt-keys",
+            Listener::Admin,
+            post(salt::import).layer(DefaultBodyLimit::max(salt::MAX_BODY)),
+        ),
         route("POST", "/v1/tokens", Listener::Admin, post(operator::make_token)),
     ]
 }

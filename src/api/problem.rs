@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::decision::Decision;
 use super::refused::Noted;
+use crate::challenge::ChallengeError;
 use crate::clock::describe;
 use crate::digest::Digest;
 use crate::issue::{IdentityError, IssueError};
@@ -23,6 +24,8 @@ use crate::wire::{PROBLEM, Problem};
 
 /// When to come again after a 503: such troubles last a moment or much longer.
 const UNAVAILABLE_FOR: Duration = Duration::from_secs(5);
+/// When to ask again where too many keys wait for an operator: it takes one to make room.
+const FULL_FOR: Duration = Duration::from_secs(300);
 /// When to come again while a restored CA is closed: it takes a person to reopen it.
 const CLOSED_FOR: Duration = Duration::from_secs(300);
 
@@ -41,6 +44,9 @@ pub(super) enum Refusal {
     Issue(#[from] IssueError),
     #[error("{error}")]
     NotIssued { name: DnsName, error: IssueError },
+    /// The host is what a caller says it is that has shown nothing yet.
+    #[error(transparent)]
+    NotLetIn(IssueError),
     #[error("the name in the path is no DNS name: {0}")]
     Name(#[from] NameError),
     #[error(transparent)]
@@ -87,6 +93,12 @@ pub(super) enum Refusal {
     Internal,
 }
 
+impl From<RecordError> for Refusal {
+    fn from(error: RecordError) -> Self {
+        Self::Issue(error.into())
+    }
+}
+
 impl Refusal {
     /// Status, stable name, and the name for people.
     fn describe(&self) -> (StatusCode, &'static str, &'static str) {
@@ -95,6 +107,8 @@ impl Refusal {
         const CLOSED: (StatusCode, &str, &str) =
             (StatusCode::SERVICE_UNAVAILABLE, "closed", "The CA was restored and is closed");
         const FROZEN: (StatusCode, &str, &str) = (StatusCode::FORBIDDEN, "frozen", "Two keys claim to be this host");
+        const BAD_SIGNATURE: (StatusCode, &str, &str) =
+            (StatusCode::FORBIDDEN, "bad-signature", "Not signed by the accepted Salt minion key");
         const REPLACED: (StatusCode, &str, &str) = (StatusCode::FORBIDDEN, "replaced", "The host has a newer identity");
         const INTERNAL: (StatusCode, &str, &str) =
             (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The CA failed on this request");
@@ -105,6 +119,7 @@ impl Refusal {
             }
             Self::Identity(error)
             | Self::Issue(IssueError::Identity(error))
+            | Self::NotLetIn(IssueError::Identity(error))
             | Self::NotIssued { error: IssueError::Identity(error), .. } => match error {
                 IdentityError::Expired { .. } => {
                     (StatusCode::FORBIDDEN, "identity-expired", "The host's identity has expired")
@@ -117,7 +132,7 @@ impl Refusal {
                 IdentityError::Frozen(_) => FROZEN,
                 IdentityError::Store(_) => UNAVAILABLE,
             },
-            Self::Issue(error) | Self::NotIssued { error, .. } => match error {
+            Self::Issue(error) | Self::NotLetIn(error) | Self::NotIssued { error, .. } => match error {
                 IssueError::Identity(_) | IssueError::Denied(_) => {
                     (StatusCode::FORBIDDEN, "denied", "The declaration does not allow this")
                 }
@@ -134,6 +149,16 @@ impl Refusal {
                     RecordError::HostUnknown(_) | RecordError::HostRemoved(_) => {
                         (StatusCode::FORBIDDEN, "not-enrolled", "The host is not enrolled")
                     }
+                    RecordError::NoSuchRequest(_) => {
+                        (StatusCode::NOT_FOUND, "no-such-request", "No such key asks to be this host")
+                    }
+                    RecordError::SaltKeyNotAccepted(_) => BAD_SIGNATURE,
+                    RecordError::RequestRejected(_) => {
+                        (StatusCode::FORBIDDEN, "rejected", "An operator has rejected this key")
+                    }
+                    RecordError::RequestsFull | RecordError::RequestsOfAddress(_) => {
+                        (StatusCode::TOO_MANY_REQUESTS, "requests-full", "Too many keys ask to be hosts")
+                    }
                     RecordError::HostFrozen(_) => FROZEN,
                     RecordError::IdentityReplaced(_) => REPLACED,
                     RecordError::HostDisabled(_) => (StatusCode::FORBIDDEN, "disabled", "The host is disabled"),
@@ -146,7 +171,9 @@ impl Refusal {
                     RecordError::Closed => CLOSED,
                     RecordError::DeclarationChanged | RecordError::Store(_) => UNAVAILABLE,
                 },
-                IssueError::Random(_) => UNAVAILABLE,
+                IssueError::Signature(_) => BAD_SIGNATURE,
+                IssueError::Challenge(ChallengeError::Busy) | IssueError::Random(_) => UNAVAILABLE,
+                IssueError::Challenge(_) => (StatusCode::FORBIDDEN, "bad-challenge", "The challenge does not count"),
                 IssueError::Lint(_) | IssueError::Entry(_) | IssueError::Sign(_) => INTERNAL,
             },
             Self::Name(_) => (StatusCode::BAD_REQUEST, "bad-name", "Not a name"),
@@ -186,8 +213,13 @@ impl Refusal {
         match self {
             Self::TooManyRequests { after, .. } | Self::TooManyEnrolments { after, .. } => Some(*after),
             Self::Issue(IssueError::Record(RecordError::Closed))
+            | Self::NotLetIn(IssueError::Record(RecordError::Closed))
             | Self::NotIssued { error: IssueError::Record(RecordError::Closed), .. } => Some(CLOSED_FOR),
-            _ => (self.describe().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(UNAVAILABLE_FOR),
+            _ => match self.describe().0 {
+                StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_FOR),
+                StatusCode::TOO_MANY_REQUESTS => Some(FULL_FOR),
+                _ => None,
+            },
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::problem::Refusal;
 use crate::ca::identity::Peer;
+use crate::challenge::ChallengeError;
 use crate::issue::{IdentityError, IssueError};
 use crate::name::{DnsName, HostName};
 use crate::refusal::{RefusalReason, RefusedRequest};
@@ -26,6 +27,8 @@ impl Noted {
             Refusal::NotAnOperator | Refusal::NotAHostKeeper => plain(RefusalReason::NotAnOperator),
             Refusal::Identity(error) => plain(identity(error)?),
             Refusal::Issue(error) | Refusal::NotIssued { error, .. } => issue(error),
+            // Who has shown nothing is a stranger, whatever host it says it is.
+            Refusal::NotLetIn(error) => issue(error).map(|(reason, _)| (reason, None)),
             Refusal::Host(_)
             | Refusal::Reopen(_)
             | Refusal::Name(_)
@@ -80,6 +83,9 @@ fn issue(error: &IssueError) -> Option<(RefusalReason, Option<HostName>)> {
         IssueError::Identity(error) => Some((identity(error)?, None)),
         IssueError::Denied(_) => Some((RefusalReason::Denied, None)),
         IssueError::Key(_) => Some((RefusalReason::BadKey, None)),
+        IssueError::Signature(_) => Some((RefusalReason::BadSignature, None)),
+        IssueError::Challenge(ChallengeError::Busy) => None,
+        IssueError::Challenge(_) => Some((RefusalReason::BadChallenge, None)),
         IssueError::NoCaMadeKey { .. } => Some((RefusalReason::NoCaMadeKey, None)),
         IssueError::Record(error) => match error {
             RecordError::HostUnknown(_) | RecordError::HostRemoved(_) => Some((RefusalReason::NotEnrolled, None)),
@@ -92,6 +98,9 @@ fn issue(error: &IssueError) -> Option<(RefusalReason, Option<HostName>)> {
             RecordError::AlreadyEnrolled(host) | RecordError::KeptOut(host, _) => {
                 Some((RefusalReason::AlreadyEnrolled, Some(host.clone())))
             }
+            RecordError::RequestRejected(_) | RecordError::NoSuchRequest(_) => Some((RefusalReason::NotApproved, None)),
+            RecordError::RequestsFull | RecordError::RequestsOfAddress(_) => Some((RefusalReason::RequestsFull, None)),
+            RecordError::SaltKeyNotAccepted(_) => Some((RefusalReason::BadSignature, None)),
             RecordError::DeclarationChanged | RecordError::Closed | RecordError::Store(_) => None,
         },
         IssueError::Build(_)

@@ -279,7 +279,7 @@ fn check_ed25519(key: &[u8]) -> Result<(), CsrError> {
     if below_prime && !SMALL_ORDER.contains(&y) { Ok(()) } else { Err(CsrError::Ed25519Weak) }
 }
 
-fn check_rsa(spki: &SubjectPublicKeyInfo<'_>) -> Result<(), CsrError> {
+pub(super) fn check_rsa(spki: &SubjectPublicKeyInfo<'_>) -> Result<(), CsrError> {
     let Ok(PublicKey::RSA(key)) = spki.parsed() else {
         return Err(CsrError::Malformed("its RSA key cannot be read".to_owned()));
     };

@@ -15,6 +15,7 @@ pub mod key_file;
 pub mod lint;
 pub mod pem_file;
 pub mod provenance;
+pub mod salt_key;
 pub mod signer;
 pub mod statement;
 pub mod tbs;

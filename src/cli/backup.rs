@@ -130,10 +130,13 @@ pub fn print_restored(state: &Path, restored: &Restored, now: Timestamp) -> io::
     writeln!(out, "Entries from index {size} on, if there were any, are lost: what was issued after")?;
     writeln!(out, "{} is not in this ledger, and may be valid all the same.", last.with_distance(now))?;
     writeln!(out, "A host that was disabled or removed after that is enabled again.")?;
+    writeln!(out, "Nobody is let in by what was decided before: requests to enrol and approvals are void, and so")?;
+    writeln!(out, "are imported Salt keys, since one of them may have been rejected after that.")?;
     writeln!(out, "Next: start the daemon. It is closed: it issues nothing to hosts until you have")?;
     writeln!(out, "  looked at the hosts ({enabled} are enabled): psfca host list")?;
     writeln!(out, "  disabled those that must not be served: psfca host disable HOST")?;
-    writeln!(out, "  and confirmed the others: psfca reopen")
+    writeln!(out, "  and confirmed the others: psfca reopen")?;
+    writeln!(out, "Where hosts enrol by Salt keys, import them again: psfca host import-salt DIR")
 }
 
 /// Shows the hosts that are to be confirmed.

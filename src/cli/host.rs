@@ -6,11 +6,13 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
+use crate::digest::Fingerprint;
 use crate::name::{DnsName, HostName};
 use crate::report::{BundleStatus, LedgerRecovery, LedgerTrouble, Outcome, Report, Status};
 use crate::serial::Serial;
 use crate::terminal::{cut, printable_lines};
 use crate::token::ServerAddress;
+use crate::wire::ApprovalWaiting;
 
 /// Longest remark and longest reason, in characters.
 const MAX_REMARK: usize = 4_000;
@@ -98,6 +100,28 @@ pub fn enrolled(
     let mut out = io::stdout().lock();
     writeln!(out, "{host} is enrolled at {server}; its identity is good until {}", until.with_distance(now))?;
     writeln!(out, "Applications trust {}", trust.display())
+}
+
+/// Says which key asks to be enrolled, on standard error, since it waits then.
+///
+/// # Errors
+/// When standard error is closed.
+pub fn asks(host: &HostName, fingerprint: &Fingerprint) -> io::Result<()> {
+    let mut err = io::stderr().lock();
+    writeln!(err, "{host} asks to be enrolled; the fingerprint of its key (SHA-256) is")?;
+    writeln!(err, "  {fingerprint}")?;
+    writeln!(err, "An operator compares it and says, on the CA machine: psfca host approve {host} FINGERPRINT")
+}
+
+/// Says that no operator has decided yet.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn waits(waiting: &ApprovalWaiting, now: Timestamp) -> io::Result<()> {
+    let ApprovalWaiting { host, expires, .. } = waiting;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{host} waits: no operator has approved its key yet")?;
+    writeln!(out, "Run this again later; the key stays the same. The CA drops the request {}", expires.distance(now))
 }
 
 /// Says that a bundle is in place.

@@ -8,11 +8,15 @@ use clap::{Args, Subcommand};
 use super::CaConfigFile;
 use super::table::align;
 use crate::clock::Timestamp;
+use crate::digest::Fingerprint;
+use crate::enrollment::RequestAction;
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostState, Remark};
 use crate::name::HostName;
 use crate::profile::Lifetime;
-use crate::wire::{HostAnswer, HostDetails, HostFork, HostGrant, HostSummary};
+use crate::wire::{
+    HostAnswer, HostDetails, HostFork, HostGrant, HostSummary, PendingRequest, PendingRequests, SaltKeysAnswer,
+};
 
 /// `psfca host`
 #[derive(Debug, Args)]
@@ -35,10 +39,19 @@ pub enum HostCommand {
     List(HostList),
     /// Show what a host may have by the declaration in force, and what it has
     Show(HostShow),
+    /// Make the minions that a Salt master has accepted, and no others, able to enrol by their keys
+    #[command(
+        after_help = "Exit codes: 0 imported, 1 a local error, or some files are no keys and the rest is imported."
+    )]
+    ImportSalt(HostImportSalt),
     /// Refuse a host everything from now on, also on open connections
     Disable(HostChanged),
     /// Serve a disabled host again
     Enable(HostChanged),
+    /// Let in the host that has shown this fingerprint (psfca enroll --request)
+    Approve(HostDecided),
+    /// Refuse the key with this fingerprint, which asks to be the host
+    Reject(HostDecided),
     /// Forget a host's enrolment; only `psfca token HOST --replace` lets it come back
     Remove(HostChanged),
 }
@@ -49,9 +62,36 @@ pub struct HostList {
     /// The CA's configuration, and where its admin socket is
     #[command(flatten)]
     pub config: CaConfigFile,
+    /// List the keys that ask to be hosts instead (psfca enroll --request)
+    #[arg(long)]
+    pub pending: bool,
     /// Print one JSON object per line
     #[arg(long)]
     pub json: bool,
+}
+
+/// `psfca host approve` and `reject`
+#[derive(Debug, Args)]
+pub struct HostDecided {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// The host
+    pub host: HostName,
+    /// The whole fingerprint that the host shows; case and grouping do not matter
+    #[arg(required = true, num_args = 1..)]
+    pub fingerprint: Vec<String>,
+}
+
+/// `psfca host import-salt`
+#[derive(Debug, Args)]
+pub struct HostImportSalt {
+    /// The CA's configuration, and where its admin socket is
+    #[command(flatten)]
+    pub config: CaConfigFile,
+    /// The master's directory of keys, such as /etc/salt/pki/master; only what is in minions/ there counts
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 /// `psfca host show`
@@ -84,7 +124,7 @@ pub struct HostChanged {
 ///
 /// # Errors
 /// When standard output is closed.
-pub fn print_list_json(hosts: &[HostSummary]) -> io::Result<()> {
+pub fn print_list_json(hosts: &[impl serde::Serialize]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for host in hosts {
         serde_json::to_writer(&mut out, host)?;
@@ -108,6 +148,55 @@ pub fn print_list(hosts: &[HostSummary], now: Timestamp) -> io::Result<()> {
     };
     let rows: Vec<_> = std::iter::once(header).chain(hosts.iter().map(row)).collect();
     out.write_all(align(&rows, rows[0].len()).as_bytes())
+}
+
+/// The keys that ask to be hosts, and what the next host has to be told.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_pending(pending: &PendingRequests, now: Timestamp) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if pending.requests.is_empty() {
+        writeln!(out, "No host waits.")?;
+    }
+    for request in &pending.requests {
+        let PendingRequest { host, key_sha256, address, state, since, expires, operator_uid, names } = request;
+        let by = operator_uid.map(|uid| format!(" by uid {uid}")).unwrap_or_default();
+        writeln!(out, "{host}")?;
+        writeln!(out, "  key      {}", Fingerprint(*key_sha256))?;
+        writeln!(out, "  from     {address}")?;
+        writeln!(out, "  state    {state}{by} since {}, until {expires}", since.with_distance(now))?;
+        if *names == 0 {
+            writeln!(out, "  note     the declaration gives this host no name yet; is it spelled right?")?;
+        }
+    }
+    writeln!(out, "\nA host asks with: psfca enroll --request --server {} \\", pending.server)?;
+    writeln!(out, "    --ca-fingerprint {}", Fingerprint(pending.ca_fingerprint))?;
+    writeln!(out, "Compare the fingerprint that it shows, whole, then: psfca host approve HOST FINGERPRINT")
+}
+
+/// What a decision did.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_decision(host: &HostName, action: RequestAction, changed: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match (changed, action) {
+        (false, _) => writeln!(out, "That was decided already; nothing changed."),
+        (true, RequestAction::Approve) => {
+            writeln!(out, "{host} is let in when it asks next, with this key alone, within a day.")
+        }
+        (true, RequestAction::Reject) => writeln!(out, "This key is not let in as {host}."),
+    }
+}
+
+/// What an import changed.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn print_salt_keys(answer: SaltKeysAnswer) -> io::Result<()> {
+    let SaltKeysAnswer { imported, removed, unchanged } = answer;
+    writeln!(io::stdout().lock(), "{imported} keys imported, {removed} accepted no longer, {unchanged} as before")
 }
 
 /// One host, for people.

@@ -17,7 +17,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::digest::Fingerprint;
 use crate::name::{DnsName, HostName};
+use crate::token::ServerAddress;
 
 pub use audit::args::{Audit, AuditCheckpoint, AuditCommand, AuditExport, AuditList, AuditShow, AuditVerify, AuditWhy};
 pub use recover::Recover;
@@ -55,7 +57,7 @@ pub enum Command {
     Serve(Serve),
     /// Make a one-time token with which HOST can enrol
     Token(Token),
-    /// List, show, disable, enable and remove hosts
+    /// List, show, approve, disable, enable and remove hosts
     Host(hosts::Hosts),
     /// List, explain, verify and export everything that the CA ever did
     Audit(Audit),
@@ -75,9 +77,9 @@ pub enum Command {
     /// Show what is in a PEM file and what is wrong with it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is broken or expired.")]
     Inspect(Inspect),
-    /// Give this host an identity, with a token from `psfca token`
+    /// Give this host an identity, with a token, by an operator's approval or by its Salt key
     #[command(
-        after_help = "Exit codes: 0 enrolled, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 its ledger is not what it must be."
+        after_help = "Exit codes: 0 enrolled, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 its ledger is not what it must be, 7 (--request) no operator has decided yet; run it again later, it goes on with the same key."
     )]
     Enroll(Enroll),
     /// Get one certificate and install its bundle
@@ -220,6 +222,7 @@ pub struct Inspect {
 
 /// `psfca enroll`
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("without_token").args(["request", "salt_key"]))]
 pub struct Enroll {
     /// This host's settings
     #[command(flatten)]
@@ -227,6 +230,25 @@ pub struct Enroll {
     /// Read the token from this file instead of standard input
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Ask without a token, and wait until an operator has approved this host's key
+    #[arg(long, conflicts_with = "token_file")]
+    pub request: bool,
+    /// Sign with the key of this machine's Salt minion, which the CA has imported
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "/etc/salt/pki/minion/minion.pem",
+        conflicts_with_all = ["token_file", "request"])]
+    pub salt_key: Option<PathBuf>,
+    /// The name of this host, where there is no token to say it (otherwise: the machine's own)
+    #[arg(long, value_name = "NAME", requires = "without_token")]
+    pub host: Option<HostName>,
+    /// Where the CA is, NAME:PORT (otherwise: `server` in the settings)
+    #[arg(long, value_name = "ADDRESS", requires = "without_token", value_parser = ServerAddress::parse)]
+    pub server: Option<ServerAddress>,
+    /// SHA-256 of the CA's root (otherwise: `ca_fingerprint` in the settings)
+    #[arg(long, value_name = "SHA256", requires = "without_token")]
+    pub ca_fingerprint: Option<Fingerprint>,
+    /// How long to wait for the operator (0s, 10m, 2h)
+    #[arg(long, value_name = "SPAN", default_value = "10m", requires = "request", value_parser = humantime::parse_duration)]
+    pub wait: std::time::Duration,
     /// A token by mistake, to be refused without repeating it
     #[arg(hide = true)]
     pub misplaced: Vec<std::ffi::OsString>,

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{CertificateRecord, Entry, Event};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork};
+use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork, KeyDecision, KeyRequest, RequestAction, SaltKeyChange};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange, OperatorName, Remark};
 use crate::name::{DnsName, HostName};
@@ -32,6 +32,7 @@ pub(super) struct FlatEntry {
     not_after: Option<Timestamp>,
     key_sha256: Option<Digest>,
     other_key_sha256: Option<Digest>,
+    salt_key: Option<Digest>,
     ca_made_key: Option<bool>,
     tbs_sha256: Option<Digest>,
     rule: Option<Rule>,
@@ -71,6 +72,23 @@ impl FlatEntry {
         let change = HostChange { host: required!(self.host), operator, remark: self.remark };
         Ok(Event::host_changed(action, change))
     }
+
+    fn salt_key_change(self) -> Result<SaltKeyChange, &'static str> {
+        Ok(SaltKeyChange {
+            host: required!(self.host),
+            salt_key: required!(self.salt_key),
+            operator_uid: required!(self.operator_uid),
+        })
+    }
+
+    fn request_decided(self, action: RequestAction) -> Result<Event, &'static str> {
+        let decision = KeyDecision {
+            host: required!(self.host),
+            key_sha256: required!(self.key_sha256),
+            operator_uid: required!(self.operator_uid),
+        };
+        Ok(Event::request_decided(action, decision))
+    }
 }
 
 impl TryFrom<FlatEntry> for Entry {
@@ -102,7 +120,12 @@ impl TryFrom<FlatEntry> for Entry {
                 operator_uid: required!(flat.operator_uid),
             },
             EventKind::HostEnrolled => Event::HostEnrolled(Enrollment {
-                by: EnrolledBy::Token { token: required!(flat.token) },
+                by: match (flat.token, flat.operator_uid, flat.salt_key) {
+                    (Some(token), None, None) => EnrolledBy::Token { token },
+                    (None, Some(operator_uid), None) => EnrolledBy::Approval { operator_uid },
+                    (None, None, Some(salt_key)) => EnrolledBy::SaltKey { salt_key },
+                    _ => return Err("exactly one of `token`, `operator_uid` and `salt_key` is wanted"),
+                },
                 host: required!(flat.host),
                 key_sha256: required!(flat.key_sha256),
             }),
@@ -127,6 +150,15 @@ impl TryFrom<FlatEntry> for Entry {
                 key_sha256: required!(flat.key_sha256),
                 other_key_sha256: required!(flat.other_key_sha256),
             }),
+            EventKind::HostRequested => Event::HostRequested(KeyRequest {
+                host: required!(flat.host),
+                key_sha256: required!(flat.key_sha256),
+                address: required!(flat.address),
+            }),
+            EventKind::HostApproved => flat.request_decided(RequestAction::Approve)?,
+            EventKind::HostRejected => flat.request_decided(RequestAction::Reject)?,
+            EventKind::SaltKeyImported => Event::SaltKeyImported(flat.salt_key_change()?),
+            EventKind::SaltKeyRemoved => Event::SaltKeyRemoved(flat.salt_key_change()?),
             EventKind::Restored => Event::Restored(Restoration {
                 size: required!(flat.size),
                 root: required!(flat.root),

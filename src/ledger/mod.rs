@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::enrollment::{Enrollment, IdentityFork};
+use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest, RequestAction, SaltKeyChange};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange};
 use crate::name::HostName;
@@ -79,7 +79,17 @@ pub enum Event {
     HostRemoved(HostChange),
     /// Two keys asked to renew one identity; its host is frozen.
     HostFrozen(IdentityFork),
-    /// The ledger was restored from a backup: every token is void, and the CA is closed.
+    /// A key asked to be a host.
+    HostRequested(KeyRequest),
+    /// An operator approved the key.
+    HostApproved(KeyDecision),
+    /// An operator rejected the key.
+    HostRejected(KeyDecision),
+    /// The accepted key of a Salt minion was imported.
+    SaltKeyImported(SaltKeyChange),
+    /// The key of a Salt minion is accepted no longer.
+    SaltKeyRemoved(SaltKeyChange),
+    /// The ledger was restored from a backup: tokens, requests to enrol and Salt keys are void, and the CA is closed.
     Restored(Restoration),
     /// An operator has confirmed the hosts: the CA is open.
     Reopened(Confirmation),
@@ -93,6 +103,14 @@ impl Event {
             HostAction::Disable => Self::HostDisabled(change),
             HostAction::Enable => Self::HostEnabled(change),
             HostAction::Remove => Self::HostRemoved(change),
+        }
+    }
+
+    /// What an operator decided about a key that asks.
+    pub(crate) const fn request_decided(action: RequestAction, decision: KeyDecision) -> Self {
+        match action {
+            RequestAction::Approve => Self::HostApproved(decision),
+            RequestAction::Reject => Self::HostRejected(decision),
         }
     }
 
@@ -111,6 +129,11 @@ impl Event {
             Self::HostEnabled(_) => EventKind::HostEnabled,
             Self::HostRemoved(_) => EventKind::HostRemoved,
             Self::HostFrozen(_) => EventKind::HostFrozen,
+            Self::HostRequested(_) => EventKind::HostRequested,
+            Self::HostApproved(_) => EventKind::HostApproved,
+            Self::HostRejected(_) => EventKind::HostRejected,
+            Self::SaltKeyImported(_) => EventKind::SaltKeyImported,
+            Self::SaltKeyRemoved(_) => EventKind::SaltKeyRemoved,
             Self::Restored(_) => EventKind::Restored,
             Self::Reopened(_) => EventKind::Reopened,
         }
@@ -129,6 +152,9 @@ impl Event {
             Self::TokenMade { host, .. } => Some(host),
             Self::HostEnrolled(enrollment) => Some(&enrollment.host),
             Self::HostFrozen(fork) => Some(&fork.host),
+            Self::HostRequested(request) => Some(&request.host),
+            Self::HostApproved(decision) | Self::HostRejected(decision) => Some(&decision.host),
+            Self::SaltKeyImported(change) | Self::SaltKeyRemoved(change) => Some(&change.host),
             Self::Refused(record) => record.host.as_ref(),
             Self::HostDisabled(change) | Self::HostEnabled(change) | Self::HostRemoved(change) => Some(&change.host),
         }

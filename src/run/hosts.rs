@@ -2,26 +2,34 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use hyper::Method;
+use serde::de::DeserializeOwned;
 
 use super::host::with_agent;
 use crate::agent::AgentError;
 use crate::agent::identity::Enrolment;
 use crate::cli;
-use crate::cli::hosts::{HostChanged, HostCommand, HostList, HostShow, Hosts};
+use crate::cli::hosts::{HostChanged, HostCommand, HostDecided, HostList, HostShow, Hosts};
 use crate::cli::{CaConfigFile, HostConfigFile};
 use crate::client::{Client, ClientError};
 use crate::clock::{Clock as _, SystemClock};
+use crate::digest::Fingerprint;
+use crate::enrollment::RequestAction;
 use crate::host::HostAction;
-use crate::wire::{HostAnswer, HostDetails, HostRequest, HostSummary};
+use crate::wire::{HostAnswer, HostDetails, HostRequest, HostSummary, PendingRequests, RequestAnswer, RequestDecision};
 
 /// Does what the words say.
 pub(super) fn run(args: &Hosts) -> anyhow::Result<ExitCode> {
     match &args.command {
+        HostCommand::List(list) if list.pending => pending(args, list),
         HostCommand::List(list) => with_client(args, &list.config, async |client| show_list(client, list).await),
         HostCommand::Show(host) => with_client(args, &host.config, async |client| show_host(client, host).await),
         HostCommand::Disable(host) => change(args, host, HostAction::Disable),
         HostCommand::Enable(host) => change(args, host, HostAction::Enable),
+        HostCommand::Approve(key) => decide(args, key, RequestAction::Approve),
+        HostCommand::Reject(key) => decide(args, key, RequestAction::Reject),
+        HostCommand::ImportSalt(import) => super::salt_keys::run(args, import),
         HostCommand::Remove(host) => change(args, host, HostAction::Remove),
     }
 }
@@ -73,12 +81,51 @@ async fn show_host(client: &mut Client, args: &HostShow) -> anyhow::Result<()> {
 fn change(args: &Hosts, change: &HostChanged, action: HostAction) -> anyhow::Result<ExitCode> {
     let body = serde_json::to_vec(&HostRequest { action, remark: change.reason.clone() })?;
     with_client(args, &change.config, async |client| {
-        let answer = send(client, &format!("/v1/hosts/{}", change.host), body).await.map_err(AgentError::from)?;
+        let answer: HostAnswer =
+            send(client, &format!("/v1/hosts/{}", change.host), body).await.map_err(AgentError::from)?;
         cli::hosts::print_answer(action, &answer)?;
         Ok(())
     })
 }
 
-async fn send(client: &mut Client, path: &str, body: Vec<u8>) -> Result<HostAnswer, ClientError> {
+/// A connection over the admin socket, for what hosts may not do.
+pub(super) fn with_admin_socket(
+    args: &Hosts,
+    config: &CaConfigFile,
+    work: impl AsyncFnOnce(&mut Client) -> Result<(), anyhow::Error>,
+) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(!args.as_host, "this can be done on the CA machine only, without --as-host");
+    with_client(args, config, work)
+}
+
+fn pending(args: &Hosts, list: &HostList) -> anyhow::Result<ExitCode> {
+    with_admin_socket(args, &list.config, async |client| {
+        let pending: PendingRequests = client.get_json("/v1/requests").await.map_err(AgentError::from)?;
+        match list.json {
+            true => cli::hosts::print_list_json(&pending.requests)?,
+            false => cli::hosts::print_pending(&pending, SystemClock.now())?,
+        }
+        Ok(())
+    })
+}
+
+fn decide(args: &Hosts, decided: &HostDecided, action: RequestAction) -> anyhow::Result<ExitCode> {
+    let Fingerprint(key_sha256) = Fingerprint::parse(&decided.fingerprint.join(" "))
+        .context("the whole fingerprint is needed, as psfca enroll --request shows it on the host")?;
+    let body = serde_json::to_vec(&RequestDecision { action, key_sha256 })?;
+    with_admin_socket(args, &decided.config, async |client| {
+        let path = format!("/v1/requests/{}", decided.host);
+        let RequestAnswer { changed } = send(client, &path, body).await.map_err(AgentError::from)?;
+        cli::hosts::print_decision(&decided.host, action, changed)?;
+        Ok(())
+    })
+}
+
+/// Sends a change in JSON, and reads the answer to it.
+pub(super) async fn send<T: DeserializeOwned>(
+    client: &mut Client,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<T, ClientError> {
     client.send(Method::POST, path, "application/json", "application/json", body).await?.ok()?.json()
 }

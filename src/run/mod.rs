@@ -16,6 +16,7 @@ mod recover;
 mod reload;
 mod renew;
 mod retention;
+mod salt_keys;
 mod serve;
 mod status;
 mod token;

@@ -16,6 +16,7 @@ use super::{init, reload, retention};
 use crate::api::{self, Api, Listener, RequestLimits, Throttle};
 use crate::ca::authorities::{Authorities, CaFiles};
 use crate::ca::key_file::load_ledger_key;
+use crate::challenge::Challenges;
 use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::CaConfig;
@@ -63,6 +64,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         subject: config.subject.clone(),
         trust_domain: config.trust_domain.clone(),
         declaration,
+        challenges: Challenges::new(&SystemRandom)?,
         identity_grace: config.identity_grace,
         checkpoints: checkpoints(&config, &files, &store, &clock)?,
         clock,

@@ -130,8 +130,8 @@ pub(super) fn write(transaction: &Transaction<'_>, host: &Host) -> Result<(), St
 }
 
 /// The host was never enrolled: what a token needs that does not replace.
-pub(super) fn require_unknown(transaction: &Transaction<'_>, host: &HostName) -> Result<(), RecordError> {
-    match read::host(transaction, host)? {
+pub(super) fn require_unknown(connection: &Connection, host: &HostName) -> Result<(), RecordError> {
+    match read::host(connection, host)? {
         None => Ok(()),
         Some(Host { name, state: HostState::Enabled, .. }) => Err(RecordError::AlreadyEnrolled(name)),
         Some(Host { name, state, .. }) => Err(RecordError::KeptOut(name, state)),

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use super::record::{Recorded, StoredSignature};
 use super::tiles::{Edge, Head};
 use super::verbs::append_event;
-use super::{Host, RecordError, Store, StoreError, hosts, lock, read};
+use super::{Host, RecordError, Store, StoreError, hosts, lock, read, requests};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::enrollment::{EnrolledBy, IdentityFork};
@@ -105,6 +105,7 @@ pub(super) fn renewed(
 /// A host was enrolled; what it was before no longer counts.
 pub(super) fn begin(transaction: &Transaction<'_>, host: &Host) -> Result<(), StoreError> {
     transaction.prepare_cached("DELETE FROM renewal WHERE host = ?1")?.execute([host.name.as_str()])?;
+    requests::forget(transaction, &host.name)?;
     hosts::write(transaction, host)
 }
 
@@ -126,23 +127,29 @@ pub(super) fn freeze(
     Ok(host)
 }
 
+/// What let a host in when it was last enrolled, and with which key; none where it never was.
+pub(super) fn enrollment(connection: &Connection, host: &HostName) -> Result<Option<(EnrolledBy, Digest)>, StoreError> {
+    let Some(host) = read::host(connection, host)? else { return Ok(None) };
+    match event(connection, host.enrollment)? {
+        Event::HostEnrolled(enrollment) if enrollment.host == host.name => {
+            Ok(Some((enrollment.by, enrollment.key_sha256)))
+        }
+        _ => Err(StoreError::Damaged(format!("entry {} did not enrol {}", host.enrollment, host.name))),
+    }
+}
+
 /// The entry of the identity that `key` got when the host was last enrolled, if that was by the same
 /// means.
 pub(super) fn answer(
     transaction: &Transaction<'_>,
-    host: &HostName,
+    name: &HostName,
     by: EnrolledBy,
     key: Digest,
 ) -> Result<Option<u64>, StoreError> {
-    let Some(host) = read::host(transaction, host)? else { return Ok(None) };
-    match event(transaction, host.enrollment)? {
-        Event::HostEnrolled(enrollment) if enrollment.host == host.name => {
-            let same = enrollment.by == by && enrollment.key_sha256 == key;
-            // Both entries were appended by one verb.
-            Ok(same.then_some(host.enrollment + 1))
-        }
-        _ => Err(StoreError::Damaged(format!("entry {} did not enrol {}", host.enrollment, host.name))),
-    }
+    let same = enrollment(transaction, name)? == Some((by, key));
+    let host = if same { read::host(transaction, name)? } else { None };
+    // Both entries were appended by one verb.
+    Ok(host.map(|host| host.enrollment + 1))
 }
 
 fn event(connection: &Connection, index: u64) -> Result<Event, StoreError> {

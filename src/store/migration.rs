@@ -16,8 +16,12 @@ pub(super) struct Step {
 }
 
 /// Every step, in order.
-pub(super) const STEPS: [Step; 3] =
-    [Step { to: 2, sql: BODIES }, Step { to: 3, sql: HOSTS_AND_BACKUPS }, Step { to: 4, sql: RENEWALS }];
+pub(super) const STEPS: [Step; 4] = [
+    Step { to: 2, sql: BODIES },
+    Step { to: 3, sql: HOSTS_AND_BACKUPS },
+    Step { to: 4, sql: RENEWALS },
+    Step { to: 5, sql: WAYS_IN },
+];
 
 /// Version 2: bodies lie apart from the columns of the listing, so that they can be dropped.
 const BODIES: &str = "
@@ -104,6 +108,24 @@ CREATE TABLE renewal (
     idx        INTEGER NOT NULL REFERENCES entry (idx)
 ) STRICT;
 CREATE INDEX renewal_by_host ON renewal (host);
+";
+
+/// Version 5: hosts are let in by an operator's approval and by their Salt keys.
+const WAYS_IN: &str = "
+CREATE TABLE enrollment_request (
+    host         TEXT NOT NULL,
+    key_sha256   BLOB NOT NULL,
+    address      TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    since        INTEGER NOT NULL,
+    operator_uid INTEGER,
+    PRIMARY KEY (host, key_sha256)
+) STRICT;
+CREATE TABLE salt_key (
+    host       TEXT NOT NULL PRIMARY KEY,
+    key_sha256 BLOB NOT NULL,
+    public_key BLOB NOT NULL
+) STRICT;
 ";
 
 /// Takes every step that leads further than `found`.

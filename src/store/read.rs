@@ -227,7 +227,7 @@ fn host_row(row: &Row<'_>) -> rusqlite::Result<Host> {
     })
 }
 
-fn host_name(row: &Row<'_>, column: usize) -> rusqlite::Result<HostName> {
+pub(super) fn host_name(row: &Row<'_>, column: usize) -> rusqlite::Result<HostName> {
     let text: String = row.get(column)?;
     HostName::parse(&text).map_err(|error| conversion(column, Type::Text, error))
 }

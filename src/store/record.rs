@@ -9,7 +9,7 @@ use super::identities::{self, ShownIdentity};
 use super::tiles::{Edge, Head, StoredNodes};
 use super::verbs::{Verb, append, append_event};
 use super::{Host, Projection, RecordError, StoreError};
-use super::{hosts, read, restoration};
+use super::{hosts, read, requests, restoration, salt_keys};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::enrollment::{EnrolledBy, Enrollment};
@@ -231,9 +231,18 @@ impl Record {
                 row.check(at, key)?;
                 (row.replaces, row.spent_by.is_some())
             }
+            EnrolledBy::Approval { .. } => (false, false),
+            EnrolledBy::SaltKey { salt_key } => {
+                salt_keys::require(transaction, &name, salt_key)?;
+                (false, false)
+            }
         };
         if let Some(index) = identities::answer(transaction, &name, by, key)? {
-            hosts::require_enabled(transaction, &name)?;
+            let host = hosts::require_enabled(transaction, &name)?;
+            // A token has its own end.
+            if !matches!(by, EnrolledBy::Token { .. }) && !requests::may_be_lost(transaction, &host, at)? {
+                return Err(RecordError::AlreadyEnrolled(name));
+            }
             return Ok(if self.draft.repeats(transaction, index)? {
                 Admitted::Repeated(index)
             } else {
@@ -247,12 +256,16 @@ impl Record {
         if !replaces {
             hosts::require_unknown(transaction, &name)?;
         }
+        if let EnrolledBy::Approval { operator_uid } = by {
+            requests::require_approved(transaction, &name, key, operator_uid, at)?;
+        }
         let event = Event::HostEnrolled(Enrollment { host: name.clone(), by, key_sha256: key });
         let index = append_event(transaction, edge, at, event)?;
         let host = Host { name, state: HostState::Enabled, since: at, enrolled: at, enrollment: index };
         identities::begin(transaction, &host)?;
         match by {
             EnrolledBy::Token { token } => spend(transaction, token, key, &host.name)?,
+            EnrolledBy::Approval { .. } | EnrolledBy::SaltKey { .. } => {}
         }
         self.host = Some(host);
         Ok(Admitted::Fresh)

@@ -61,7 +61,7 @@ pub enum ReopenError {
 
 impl Store {
     /// Makes a ledger that comes from a backup fit for use: appends that it was restored, voids every
-    /// token, and closes the CA.
+    /// token, request to enrol and Salt key, and closes the CA.
     ///
     /// # Errors
     /// When the store failed.
@@ -114,6 +114,8 @@ impl Verb for MarkRestored {
     fn apply(&mut self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<(), StoreError> {
         append_event(transaction, edge, self.new.at, Event::Restored(self.new.restoration.clone()))?;
         transaction.execute("DELETE FROM token", params![])?;
+        transaction.execute("DELETE FROM enrollment_request", params![])?;
+        transaction.execute("DELETE FROM salt_key", params![])?;
         // From here on it is no backup.
         transaction.execute("DELETE FROM backup", params![])?;
         Ok(())

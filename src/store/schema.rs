@@ -15,7 +15,7 @@ const LOG_PAGES: u32 = 8_192;
 const WRITER_CACHE: i64 = 16 * 1_024;
 
 /// What `PRAGMA user_version` says of the tables below. Every older version has a step in `migration`.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 /// What `PRAGMA application_id` says: `psfc` in ASCII. Other programs count their versions too.
 const APPLICATION: i64 = 0x7073_6663;
 
@@ -101,6 +101,24 @@ CREATE TABLE renewal (
     idx        INTEGER NOT NULL REFERENCES entry (idx)
 ) STRICT;
 CREATE INDEX renewal_by_host ON renewal (host);
+
+-- Keys that ask to be a host and wait for an operator, and what became of them, for a day.
+CREATE TABLE enrollment_request (
+    host         TEXT NOT NULL,
+    key_sha256   BLOB NOT NULL,
+    address      TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    since        INTEGER NOT NULL,
+    operator_uid INTEGER,
+    PRIMARY KEY (host, key_sha256)
+) STRICT;
+
+-- The keys of Salt minions that Salt's master has accepted, as they were imported last.
+CREATE TABLE salt_key (
+    host       TEXT NOT NULL PRIMARY KEY,
+    key_sha256 BLOB NOT NULL,
+    public_key BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE token (
     hash     BLOB NOT NULL PRIMARY KEY,

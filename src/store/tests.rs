@@ -1,9 +1,11 @@
 //! What the store promises, on real files.
 
+use std::path::PathBuf;
+
 use rusqlite::Connection;
 
 use super::*;
-use crate::enrollment::EnrolledBy;
+use crate::enrollment::{EnrolledBy, KeyDecision, RequestAction};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::{HostAction, HostChange};
 use crate::ledger::{CertificateRecord, Entry, Event, leaf_hash};
@@ -134,6 +136,8 @@ mod identities;
 mod listing;
 mod readers;
 mod refusals;
+mod requests;
 mod restoration;
 mod retention;
+mod salt_keys;
 mod tokens;

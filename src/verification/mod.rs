@@ -7,6 +7,7 @@
 
 mod backup;
 mod pass;
+mod requests;
 mod signatures;
 mod tables;
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::requests::{self, Requests};
 use crate::clock::Timestamp;
 use crate::declaration;
 use crate::digest::{Digest, hex};
-use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork};
+use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork, KeyDecision, RequestAction, SaltKeyChange};
 use crate::grant::Rule;
 use crate::host::{HostAction, HostChange, HostState};
 use crate::ledger::tree::{TILE_HEIGHT, TILE_WIDTH};
@@ -14,7 +15,7 @@ use crate::name::HostName;
 use crate::store::{Cell, LedgerCopy, StoreError};
 
 /// A table by its first column: the entry that a row comes from, and the other columns.
-type Rows = BTreeMap<Vec<u8>, (u64, Vec<Cell>)>;
+pub(super) type Rows = BTreeMap<Vec<u8>, (u64, Vec<Cell>)>;
 
 /// How a table's first column is told to people.
 type Print<'p> = &'p dyn Fn(&[u8]) -> String;
@@ -23,6 +24,8 @@ type Print<'p> = &'p dyn Fn(&[u8]) -> String;
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     hosts: Rows,
+    requests: Requests,
+    salt_keys: Rows,
     renewals: Rows,
     /// Which of them are whose.
     renewals_of: HashMap<HostName, Vec<Vec<u8>>>,
@@ -87,11 +90,18 @@ impl Tables {
             Event::HostDisabled(change) => self.change(index, time, HostAction::Disable, &change)?,
             Event::HostEnabled(change) => self.change(index, time, HostAction::Enable, &change)?,
             Event::HostRemoved(change) => self.change(index, time, HostAction::Remove, &change)?,
+            Event::HostRequested(request) => self.requests.asked(index, time, &request)?,
+            Event::HostApproved(decision) => self.requests.decided(index, time, RequestAction::Approve, &decision)?,
+            Event::HostRejected(decision) => self.requests.decided(index, time, RequestAction::Reject, &decision)?,
+            Event::SaltKeyImported(change) => self.salt_key_imported(index, change),
+            Event::SaltKeyRemoved(change) => self.salt_key_removed(&change)?,
             Event::HostFrozen(fork) => self.freeze(index, time, &fork)?,
             // Whether the CA is closed has no table: it follows from the rows of `event`.
             Event::Restored(_) => {
                 self.tokens.clear();
                 self.tokens_of.clear();
+                self.requests = Requests::default();
+                self.salt_keys.clear();
             }
             Event::Reopened(confirmation) => {
                 let enabled = text(HostState::Enabled.as_str());
@@ -145,6 +155,25 @@ impl Tables {
         Ok(())
     }
 
+    fn salt_key_imported(&mut self, index: u64, change: SaltKeyChange) {
+        let row = vec![Cell::Octets(change.salt_key.as_bytes().to_vec())];
+        self.salt_keys.insert(change.host.as_str().as_bytes().to_vec(), (index, row));
+    }
+
+    fn salt_key_removed(&mut self, change: &SaltKeyChange) -> Result<(), String> {
+        let was = self.signed_by_salt_key(&change.host, change.salt_key);
+        self.salt_keys.remove(change.host.as_str().as_bytes());
+        was
+    }
+
+    fn signed_by_salt_key(&self, host: &HostName, salt_key: Digest) -> Result<(), String> {
+        let accepted = self.salt_keys.get(host.as_str().as_bytes());
+        match accepted.is_some_and(|(_, row)| row[0] == Cell::Octets(salt_key.as_bytes().to_vec())) {
+            true => Ok(()),
+            false => Err(format!("the Salt key {salt_key} was not the accepted one of {host}")),
+        }
+    }
+
     fn void_tokens(&mut self, host: &HostName) {
         for hash in self.tokens_of.remove(host).unwrap_or_default() {
             self.tokens.remove(&hash);
@@ -159,8 +188,18 @@ impl Tables {
         for serial in self.renewals_of.remove(&host).unwrap_or_default() {
             self.renewals.remove(&serial);
         }
+        let approved = match by {
+            EnrolledBy::Approval { operator_uid } => {
+                self.requests.used(&KeyDecision { host: host.clone(), key_sha256, operator_uid })
+            }
+            EnrolledBy::Token { .. } => Ok(()),
+            EnrolledBy::SaltKey { salt_key } => self.signed_by_salt_key(&host, salt_key),
+        };
+        self.requests.forget(&host);
+        approved?;
         match by {
             EnrolledBy::Token { token } => self.spend(host, token, key_sha256),
+            EnrolledBy::Approval { .. } | EnrolledBy::SaltKey { .. } => Ok(()),
         }
     }
 
@@ -208,9 +247,11 @@ impl Tables {
             (tile.to_be_bytes().to_vec(), (tile * TILE_WIDTH, vec![Cell::Number(earliest), Cell::Number(latest)]))
         });
         let plain = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-        let tables: [(&str, &'static str, Rows, Print<'_>); 5] = [
+        let tables: [(&str, &'static str, Rows, Print<'_>); 7] = [
             ("host", "SELECT name, state, since, enrolled, idx FROM host", self.hosts, &plain),
             ("renewal", "SELECT serial, host, key_sha256, idx FROM renewal", self.renewals, &hex),
+            ("enrollment_request", requests::SQL, self.requests.0, &plain),
+            ("salt_key", "SELECT host, key_sha256 FROM salt_key", self.salt_keys, &plain),
             ("token", "SELECT hash, host, expires, replaces, spent_by FROM token", self.tokens, &hex),
             ("declaration", "SELECT sha256, idx, since FROM declaration", self.declarations, &hex),
             ("tile_time", "SELECT idx, earliest, latest FROM tile_time", times.collect(), &hex),
@@ -221,7 +262,10 @@ impl Tables {
                 Err(error) => find(None, format!("the table {name} cannot be read: {error}")),
             }
         }
-        if let Err(error) = declared_texts(copy, find).and_then(|()| stray_tiles(copy, whole_tiles, find)) {
+        if let Err(error) = declared_texts(copy, find)
+            .and_then(|()| salt_keys(copy, find))
+            .and_then(|()| stray_tiles(copy, whole_tiles, find))
+        {
             find(None, format!("a table cannot be read: {error}"));
         }
     }
@@ -273,6 +317,20 @@ fn declared_texts(copy: &LedgerCopy, find: &mut dyn FnMut(Option<u64>, String)) 
     Ok(())
 }
 
+/// The keys themselves must have the hashes by which the entries name them.
+fn salt_keys(copy: &LedgerCopy, find: &mut dyn FnMut(Option<u64>, String)) -> Result<(), StoreError> {
+    for row in copy.table("SELECT host, key_sha256, public_key FROM salt_key")? {
+        let [Cell::Octets(host), Cell::Octets(sha256), Cell::Octets(key)] = row.as_slice() else {
+            find(None, "a row of salt_key has no key".to_owned());
+            continue;
+        };
+        if Digest::of(key).as_bytes() != sha256.as_slice() {
+            find(None, format!("the Salt key of {} does not have its hash", String::from_utf8_lossy(host)));
+        }
+    }
+    Ok(())
+}
+
 /// Tiles that are stored though the ledger is not that large.
 fn stray_tiles(
     copy: &LedgerCopy,
@@ -296,6 +354,6 @@ fn number(index: u64) -> Cell {
     i64::try_from(index).map_or(Cell::Nothing, Cell::Number)
 }
 
-fn text(text: &str) -> Cell {
+pub(super) fn text(text: &str) -> Cell {
     Cell::Octets(text.as_bytes().to_vec())
 }

@@ -119,3 +119,26 @@ pub fn identity_file(answer: &Answer, csr: &Path) -> PathBuf {
     std::fs::write(&path, answer.body.clone() + &key).unwrap();
     path
 }
+
+/// Asks by the API to be `host` with the key of the request `csr`.
+pub fn ask_to_be(ca: &Ca, host: &str, csr: &Path) -> Answer {
+    let body = serde_json::json!({ "host": host, "csr": std::fs::read_to_string(csr).unwrap() }).to_string();
+    let kind = "Content-Type: application/json";
+    ask(ca, &["--insecure", "--header", kind, "--data-binary", &body], "/v1/enroll/request")
+}
+
+/// SHA-256 of the key in the file `csr`, as an operator says it.
+pub fn key_hash(csr: &Path) -> String {
+    let der = csr.with_extension("spki");
+    openssl(&[
+        "pkey",
+        "-in",
+        csr.with_extension("key").to_str().unwrap(),
+        "-pubout",
+        "-outform",
+        "DER",
+        "-out",
+        der.to_str().unwrap(),
+    ]);
+    psfca::digest::Digest::of(&std::fs::read(der).unwrap()).to_string()
+}

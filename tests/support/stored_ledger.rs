@@ -1,5 +1,6 @@
 //! A CA as the library makes one, without a daemon: a ledger of any length, quickly, at a fixed time.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,11 +9,14 @@ use std::time::Duration;
 use psfca::ca::authorities::{Authorities, CaFiles};
 use psfca::ca::identity::HostIdentity;
 use psfca::ca::key_file::load_ledger_key;
+use psfca::challenge::Challenges;
 use psfca::checkpoints::Checkpoints;
 use psfca::clock::{Clock, Timestamp};
 use psfca::declaration::{Declaration, Rules};
 use psfca::diagnostic::SourceFile;
 use psfca::digest::Digest;
+use psfca::enroll::Approval;
+use psfca::enrollment::{KeyDecision, RequestAction};
 use psfca::grant::{CertificateKind, Rule};
 use psfca::host::{HostAction, HostChange, OperatorName, Remark};
 use psfca::in_force::{DeclarationSlot, InForce};
@@ -23,7 +27,8 @@ use psfca::name::{DnsName, HostName};
 use psfca::profile::{KeyKind, Lifetime, SubjectFields};
 use psfca::random::SystemRandom;
 use psfca::serial::Serial;
-use psfca::store::{Condition, Draft, NewDeclaration, NewHostState, Store, Sweep};
+use psfca::source::Source;
+use psfca::store::{Condition, Draft, NewDecision, NewDeclaration, NewHostState, NewSaltKeys, Store, Sweep};
 
 use super::{ROLES_YAML, TLS_YAML};
 
@@ -83,6 +88,7 @@ impl Books {
             subject,
             trust_domain: DnsName::parse("psf.io").unwrap(),
             declaration: DeclarationSlot::new(InForce { declaration: declaration(""), since: clock.now() }),
+            challenges: Challenges::new(&SystemRandom).unwrap(),
             identity_grace: Duration::from_secs(7 * 86_400),
             checkpoints: Checkpoints::new(load_ledger_key(&files.ledger_key(), ORIGIN).unwrap()),
             clock: clock.clone(),
@@ -112,6 +118,29 @@ impl Books {
         let (secret, _) = self.ca.make_token(&host, false, 0).await.unwrap();
         let (issued, _) = self.ca.enroll(&secret, &self.request).await.unwrap();
         HostIdentity { host, issued: self.clock.now(), not_after: issued.not_after, serial: issued.serial }
+    }
+
+    /// Asks to be `host`, and has an operator decide, if that is wanted. The key that is approved enrols where `enrolls`.
+    pub async fn ask_to_be(&self, host: &str, action: Option<RequestAction>, enrolls: bool) {
+        let host = HostName::parse(host).unwrap();
+        let from = Source::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+        let asked = self.ca.enroll_approved(&host, &self.request, from).await.unwrap();
+        let Approval::Waiting { key_sha256, .. } = asked else { panic!("approved already") };
+        if let Some(action) = action {
+            let decision = KeyDecision { host: host.clone(), key_sha256, operator_uid: 0 };
+            self.ca.store.decide_request(NewDecision { at: self.clock.now(), action, decision }).await.unwrap();
+        }
+        if enrolls {
+            let answer = self.ca.enroll_approved(&host, &self.request, from).await.unwrap();
+            assert!(matches!(answer, Approval::Issued(_)));
+        }
+    }
+
+    /// Imports these Salt keys, of which none can sign anything.
+    pub async fn import_salt_keys(&self, hosts: &[&str]) {
+        let keys = hosts.iter().map(|host| (HostName::parse(host).unwrap(), host.as_bytes().to_vec())).collect();
+        let new = NewSaltKeys { at: self.clock.now(), keys, operator_uid: 0 };
+        self.ca.store.import_salt_keys(new).await.unwrap();
     }
 
     /// Renews an identity, with the key of all hosts here; one more entry.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use psfca::enrollment::RequestAction;
 use psfca::host::HostAction;
 use psfca::ledger::checkpoint::Checkpoint;
 use psfca::store::LedgerCopy;
@@ -41,6 +42,16 @@ pub(crate) fn ledger() -> &'static Closed {
                 books.clock.set(n);
                 hosts.push(books.enroll(&format!("pg{n}.iad1.psf.io")).await);
             }
+            for (n, action, enrolls) in [
+                (30, None, false),
+                (31, Some(RequestAction::Approve), false),
+                (32, Some(RequestAction::Reject), false),
+                (33, Some(RequestAction::Approve), true),
+            ] {
+                books.ask_to_be(&format!("pg{n}.iad1.psf.io"), action, enrolls).await;
+            }
+            books.import_salt_keys(&["pg40.iad1.psf.io", "pg41.iad1.psf.io", "pg42.iad1.psf.io"]).await;
+            books.import_salt_keys(&["pg41.iad1.psf.io", "pg42.iad1.psf.io", "pg43.iad1.psf.io"]).await;
             for host in &mut hosts[5..12] {
                 let renewed = books.renew(host).await;
                 if host.host.as_str() == "pg11.iad1.psf.io" {

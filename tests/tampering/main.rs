@@ -67,6 +67,9 @@ fn rows_that_no_entry_made_and_definitions_that_are_not_ours_are_found() {
         "INSERT INTO event (idx, event, recorded) VALUES (1000000, 'declaration', 1)".to_owned(),
         "INSERT INTO event (idx, event, recorded) VALUES (0, 'declaration', 1)".to_owned(),
         "INSERT INTO host VALUES ('evil.psf.io', 'enabled', 1, 1, 5)".to_owned(),
+        "INSERT INTO enrollment_request VALUES ('pg9.psf.io', zeroblob(32), '192.0.2.1', 'approved', 1795255200, 0)"
+            .to_owned(),
+        "INSERT INTO salt_key VALUES ('pg9.psf.io', zeroblob(32), x'00')".to_owned(),
         "INSERT INTO renewal VALUES (x'00', 'pg0.iad1.psf.io', zeroblob(32), 5)".to_owned(),
         format!("INSERT INTO backup VALUES ('{}')", ledger().earlier),
         "INSERT INTO token VALUES (x'00', 'evil.psf.io', 9999999999, 1, NULL)".to_owned(),

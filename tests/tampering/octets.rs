@@ -31,6 +31,8 @@ fn content(file: &Path) -> Option<BTreeMap<String, Vec<Vec<Value>>>> {
             "event",
             "host",
             "renewal",
+            "enrollment_request",
+            "salt_key",
             "token",
             "declaration",
         ] {
@@ -51,6 +53,13 @@ fn content(file: &Path) -> Option<BTreeMap<String, Vec<Vec<Value>>>> {
             ("host", "sqlite_autoindex_host_1", "name", "name IS NOT NULL"),
             ("renewal", "sqlite_autoindex_renewal_1", "serial", "serial IS NOT NULL"),
             ("renewal", "renewal_by_host", "host", "host IS NOT NULL"),
+            (
+                "enrollment_request",
+                "sqlite_autoindex_enrollment_request_1",
+                "host, key_sha256",
+                "host IS NOT NULL AND key_sha256 IS NOT NULL",
+            ),
+            ("salt_key", "sqlite_autoindex_salt_key_1", "host", "host IS NOT NULL"),
             ("declaration", "sqlite_autoindex_declaration_1", "sha256", "sha256 IS NOT NULL"),
         ] {
             read(format!("SELECT {over}, rowid FROM {table} INDEXED BY {index} WHERE {rows} ORDER BY {over}, rowid"))?;

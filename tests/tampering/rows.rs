@@ -151,6 +151,23 @@ fn changes() -> Vec<(&'static str, &'static str, Vec<Change>)> {
             ],
         ),
         with_delete(
+            "enrollment_request",
+            "host",
+            &[
+                ("host", "host || 'x'"),
+                ("key_sha256", &flipped("key_sha256")),
+                ("address", "'192.0.2.1'"),
+                ("state", "CASE state WHEN 'approved' THEN 'waiting' ELSE 'approved' END"),
+                ("since", "since + 1"),
+                ("operator_uid", "coalesce(operator_uid, 0) + 1"),
+            ],
+        ),
+        with_delete(
+            "salt_key",
+            "host",
+            &[("host", "host || 'x'"), ("key_sha256", &flipped("key_sha256")), ("public_key", &flipped("public_key"))],
+        ),
+        with_delete(
             "token",
             "hash",
             &[

@@ -61,6 +61,16 @@ pub enum EventWord {
     HostRemoved,
     /// Two keys asked to renew one identity of a host
     HostFrozen,
+    /// A key asked to be a host
+    HostRequested,
+    /// An operator approved the key
+    HostApproved,
+    /// An operator rejected the key
+    HostRejected,
+    /// The accepted key of a Salt minion was imported
+    SaltKeyImported,
+    /// The key of a Salt minion is accepted no longer
+    SaltKeyRemoved,
     /// The ledger was restored from a backup
     Restored,
     /// An operator has confirmed the hosts after that
@@ -81,6 +91,11 @@ impl From<EventWord> for EventKind {
             EventWord::HostEnabled => Self::HostEnabled,
             EventWord::HostRemoved => Self::HostRemoved,
             EventWord::HostFrozen => Self::HostFrozen,
+            EventWord::HostRequested => Self::HostRequested,
+            EventWord::HostApproved => Self::HostApproved,
+            EventWord::HostRejected => Self::HostRejected,
+            EventWord::SaltKeyImported => Self::SaltKeyImported,
+            EventWord::SaltKeyRemoved => Self::SaltKeyRemoved,
             EventWord::Restored => Self::Restored,
             EventWord::Reopened => Self::Reopened,
         }

@@ -7,7 +7,7 @@ use crate::host::OperatorName;
 use crate::wire::{AuditEntry, AuditEvent, EventKind};
 
 /// The columns; what an event does not have stays empty.
-const HEADER: [&str; 24] = [
+const HEADER: [&str; 25] = [
     "index",
     "time",
     "event",
@@ -32,6 +32,7 @@ const HEADER: [&str; 24] = [
     "remark",
     "operator_host",
     "other_key_sha256",
+    "salt_key",
 ];
 
 /// A header and one line for each entry.
@@ -47,8 +48,8 @@ pub fn print_csv(entries: &[AuditEntry]) -> io::Result<()> {
     Ok(())
 }
 
-fn fields(entry: &AuditEntry) -> [String; 24] {
-    let mut row = [const { String::new() }; 24];
+fn fields(entry: &AuditEntry) -> [String; 25] {
+    let mut row = [const { String::new() }; 25];
     let mut set = |column: &str, value: String| {
         if let Some(at) = HEADER.iter().position(|name| *name == column) {
             row[at] = value;
@@ -92,8 +93,28 @@ fn fields(entry: &AuditEntry) -> [String; 24] {
             set("key_sha256", key_sha256.to_string());
             match by {
                 EnrolledBy::Token { token } => set("token", token.to_string()),
+                EnrolledBy::SaltKey { salt_key } => set("salt_key", salt_key.to_string()),
+                EnrolledBy::Approval { operator_uid } => set("operator_uid", operator_uid.to_string()),
             }
             EventKind::HostEnrolled
+        }
+        AuditEvent::HostRequested(request) => {
+            set("host", request.host.to_string());
+            set("key_sha256", request.key_sha256.to_string());
+            set("address", request.address.to_string());
+            EventKind::HostRequested
+        }
+        AuditEvent::HostApproved(decision) | AuditEvent::HostRejected(decision) => {
+            set("host", decision.host.to_string());
+            set("key_sha256", decision.key_sha256.to_string());
+            set("operator_uid", decision.operator_uid.to_string());
+            entry.event.kind()
+        }
+        AuditEvent::SaltKeyImported(change) | AuditEvent::SaltKeyRemoved(change) => {
+            set("host", change.host.to_string());
+            set("salt_key", change.salt_key.to_string());
+            set("operator_uid", change.operator_uid.to_string());
+            entry.event.kind()
         }
         AuditEvent::HostFrozen(fork) => {
             set("host", fork.host.to_string());

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use super::table::align;
 use crate::clock::Timestamp;
-use crate::enrollment::{Enrollment, IdentityFork};
+use crate::enrollment::{Enrollment, IdentityFork, KeyDecision, KeyRequest, SaltKeyChange};
 use crate::grant::Rule;
 use crate::root_statement::SignedRecovery;
 use crate::terminal::{printable, printable_lines};
@@ -68,7 +68,13 @@ fn row(entry: &AuditEntry, now: Timestamp) -> [String; 9] {
             let until = expires.with_distance(now);
             (EventKind::TokenMade, [nothing(), nothing(), host.to_string(), until, nothing(), nothing()])
         }
-        AuditEvent::HostEnrolled(Enrollment { host, .. }) | AuditEvent::HostFrozen(IdentityFork { host, .. }) => {
+        AuditEvent::HostEnrolled(Enrollment { host, .. })
+        | AuditEvent::HostFrozen(IdentityFork { host, .. })
+        | AuditEvent::HostRequested(KeyRequest { host, .. })
+        | AuditEvent::HostApproved(KeyDecision { host, .. })
+        | AuditEvent::HostRejected(KeyDecision { host, .. })
+        | AuditEvent::SaltKeyImported(SaltKeyChange { host, .. })
+        | AuditEvent::SaltKeyRemoved(SaltKeyChange { host, .. }) => {
             (entry.event.kind(), [nothing(), nothing(), host.to_string(), nothing(), nothing(), nothing()])
         }
         AuditEvent::BodiesDropped { ended_before } => {
@@ -197,6 +203,8 @@ fn reason(rule: &Rule) -> String {
              (declaration {declaration})"
         ),
         Rule::Token { token } => format!("the host spent the token with hash {token}"),
+        Rule::Approval { operator_uid } => format!("uid {operator_uid} approved the fingerprint of the host's key"),
+        Rule::SaltKey { salt_key } => format!("the host signed with its accepted Salt minion key, SHA-256 {salt_key}"),
         Rule::Identity { renewed: None } => "the host showed its identity and asked for the next".to_owned(),
         Rule::Identity { renewed: Some(serial) } => {
             format!("the host showed its identity with serial {serial} and asked for the next")

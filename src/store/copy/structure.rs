@@ -76,7 +76,9 @@ pub(super) fn faults(connection: &Connection, indexed: &mut Indexed) -> Result<V
         faults.push("the tables, indexes or their definitions are not those of this version".to_owned());
     }
     pragma(connection, "quick_check", &mut faults)?;
-    for table in ["tile_hash", "event", "host", "renewal", "token", "declaration", "backup"] {
+    for table in
+        ["tile_hash", "event", "host", "renewal", "enrollment_request", "salt_key", "token", "declaration", "backup"]
+    {
         pragma(connection, &format!("integrity_check('{table}')"), &mut faults)?;
     }
     for ((name, over, rows), content) in INDEXES.iter().zip(&mut indexed.contents) {

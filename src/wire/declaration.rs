@@ -1,0 +1,70 @@
+//! What the declaration in force gives, and the text of each that ever was.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::digest::Digest;
+use crate::name::{DnsName, HostName, RoleName};
+use crate::profile::{KeyKind, Usages};
+
+/// One name that the calling host may have: an element of `GET /v1/certs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entitlement {
+    /// The service name.
+    pub name: DnsName,
+    /// Every DNS name the certificate will carry.
+    pub dns: Vec<DnsName>,
+    /// Every address the certificate will carry.
+    pub ip: Vec<std::net::IpAddr>,
+    /// What it may be used for.
+    pub usages: Usages,
+    /// How long it will live.
+    pub lifetime_seconds: u64,
+    /// The key the host has to make.
+    pub key: KeyKind,
+    /// Whether the CA may make the key instead.
+    pub ca_made_key: bool,
+    /// The role that gives it.
+    pub role: RoleName,
+}
+
+/// `GET /v1/certs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entitlements {
+    /// The host that asked, as its identity says.
+    pub host: HostName,
+    /// What it may have, by name.
+    pub certs: Vec<Entitlement>,
+}
+
+/// `GET /v1/ciphers` and `GET /v1/ciphers/{name}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CipherPolicy {
+    /// The name that was asked for; none for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<DnsName>,
+    /// One line for the configuration of a service, as OpenSSL reads it.
+    pub ciphers: String,
+}
+
+/// `GET /v1/declarations/{sha256}` on the admin socket: a declaration that is or was in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclarationText {
+    /// Its hash.
+    pub sha256: Digest,
+    /// When it was last put in force.
+    pub since: Timestamp,
+    /// Whether it is the one in force now.
+    pub in_force: bool,
+    /// Its files, in their order.
+    pub files: Vec<DeclarationFile>,
+}
+
+/// A file of a declaration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclarationFile {
+    /// The path as the operator named it.
+    pub path: String,
+    /// The whole text.
+    pub text: String,
+}
