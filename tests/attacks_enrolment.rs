@@ -7,7 +7,7 @@ mod support;
 use std::sync::Barrier;
 
 use serde_json::Value;
-use support::ask::{Answer, P256, ask_to_be, csr, enroll, key_hash, secret};
+use support::ask::{Answer, P256, ask_as, ask_to_be, csr, enroll, key_hash, secret};
 use support::clock::Stopped;
 use support::ledger::entries;
 use support::minion::{HOST, Master, OTHER, Request, challenge, started, started_ca};
@@ -261,4 +261,32 @@ fn a_challenge_for_one_host_is_good_for_another_only_with_that_ones_signature() 
     let signature = mine.signature();
     assert_eq!(mine.send(&ca, HOST, &mine.csr, &signature).refusal(), bad("signature"));
     assert_eq!(mine.send(&ca, OTHER, &mine.csr, &signature).status, 200);
+}
+
+/// Operators over the network list, show and disable, and let nobody in.
+#[test]
+fn a_host_that_is_an_operator_approves_no_key_and_imports_none() {
+    let mut ca = Ca::made_with(&format!("operators: [{OTHER}]\n"));
+    ca.serve();
+    let ops = support::Host::enroll(&ca, OTHER);
+    let request = csr(ca.dir(), &P256);
+    assert_eq!(ask_to_be(&ca, HOST, &request).status, 202);
+    let fingerprint = key_hash(&request);
+    ops.ok(&["host", "list", "--as-host"]);
+    for words in [
+        &["host", "list", "--pending"][..],
+        &["host", "approve", HOST, &fingerprint],
+        &["host", "reject", HOST, &fingerprint],
+    ] {
+        let out = ops.psfca(&[words, &["--as-host"]].concat());
+        assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+        assert!(said(&out).contains("on the CA machine only"), "{}", said(&out));
+    }
+    let kind = ["--header", "Content-Type: application/json", "--data-binary"];
+    let approve = format!(r#"{{"action":"approve","key_sha256":"{fingerprint}"}}"#);
+    for (path, body) in [("/v1/requests/pg0.iad1.psf.io", approve.as_str()), ("/v1/salt-keys", r#"{"keys":{}}"#)] {
+        let answer = ask_as(&ca, &ops, &[&kind[..], &[body]].concat(), path);
+        assert_eq!(answer.refusal(), (404, "no-such-path".to_owned()), "{path}");
+    }
+    assert_eq!(ask_to_be(&ca, HOST, &request).status, 202);
 }

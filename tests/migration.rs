@@ -90,6 +90,7 @@ fn a_daemon_starts_on_the_ledger_of_the_version_before_it() {
 
     ca.serve();
     assert!(ca.log().contains("bringing the ledger to a newer schema version"), "{}", ca.log());
+    assert!(ca.ok(&["host", "list", "--pending"]).starts_with("No host waits."));
     let after = ca.ok(&["audit", "list", "--csv"]);
     assert!(after.ends_with(before.split_once('\n').unwrap().1), "{after}\n{before}");
     assert!(ca.terminate().success());

@@ -70,3 +70,68 @@ impl Requests {
         self.0.retain(|key, _| !key.starts_with(prefix.as_bytes()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::super::tables::Tables;
+    use crate::clock::Timestamp;
+    use crate::digest::Digest;
+    use crate::enrollment::{EnrolledBy, Enrollment, KeyDecision, KeyRequest, SaltKeyChange};
+    use crate::ledger::Event;
+    use crate::name::HostName;
+
+    fn pg0() -> HostName {
+        HostName::parse("pg0.iad1.psf.io").unwrap()
+    }
+
+    fn key() -> Digest {
+        Digest::of(b"key")
+    }
+
+    fn asked() -> Event {
+        Event::HostRequested(KeyRequest { host: pg0(), key_sha256: key(), address: Ipv4Addr::LOCALHOST.into() })
+    }
+
+    fn approved(operator_uid: u32) -> Event {
+        Event::HostApproved(KeyDecision { host: pg0(), key_sha256: key(), operator_uid })
+    }
+
+    fn enrolled(by: EnrolledBy) -> Event {
+        Event::HostEnrolled(Enrollment { host: pg0(), by, key_sha256: key() })
+    }
+
+    fn imported() -> Event {
+        Event::SaltKeyImported(SaltKeyChange { host: pg0(), salt_key: key(), operator_uid: 0 })
+    }
+
+    /// What is found of the last of these events; there is nothing to find of those before it.
+    fn last(events: Vec<Event>) -> Result<(), String> {
+        let mut tables = Tables::default();
+        let mut found = Ok(());
+        for (index, event) in events.into_iter().enumerate() {
+            assert_eq!(found, Ok(()), "before entry {index}");
+            found = tables.apply(index as u64, Timestamp::from_unix(1_795_255_200), event);
+        }
+        found
+    }
+
+    #[test]
+    fn a_host_that_was_let_in_against_the_rules_is_found_by_who_let_it_in() {
+        let (approval, salt) = (EnrolledBy::Approval { operator_uid: 7 }, EnrolledBy::SaltKey { salt_key: key() });
+        assert_eq!(last(vec![asked(), approved(7), enrolled(approval)]), Ok(()));
+        assert_eq!(last(vec![imported(), enrolled(salt)]), Ok(()));
+        let found = |events, text: &str| {
+            let found = last(events).unwrap_err();
+            assert!(found.contains(text), "{found}");
+        };
+        found(vec![enrolled(approval)], "had not approved");
+        found(vec![asked(), enrolled(approval)], "had not approved");
+        found(vec![asked(), approved(8), enrolled(approval)], "had not approved");
+        found(vec![approved(7)], "had not asked");
+        found(vec![asked(), asked()], "had asked before");
+        found(vec![enrolled(salt)], "was not the accepted one");
+        found(vec![imported(), enrolled(salt), enrolled(salt)], "was known, and was let in again without a token");
+    }
+}

@@ -184,7 +184,7 @@ impl Tables {
         let Enrollment { host, by, key_sha256 } = enrollment;
         let (enabled, time) = (text(HostState::Enabled.as_str()), Cell::Number(time.unix()));
         let row = vec![enabled, time.clone(), time, number(index)];
-        self.hosts.insert(host.as_str().as_bytes().to_vec(), (index, row));
+        let known = self.hosts.insert(host.as_str().as_bytes().to_vec(), (index, row)).is_some();
         for serial in self.renewals_of.remove(&host).unwrap_or_default() {
             self.renewals.remove(&serial);
         }
@@ -198,6 +198,9 @@ impl Tables {
         self.requests.forget(&host);
         approved?;
         match by {
+            EnrolledBy::Approval { .. } | EnrolledBy::SaltKey { .. } if known => {
+                Err(format!("{host} was known, and was let in again without a token"))
+            }
             EnrolledBy::Token { token } => self.spend(host, token, key_sha256),
             EnrolledBy::Approval { .. } | EnrolledBy::SaltKey { .. } => Ok(()),
         }
