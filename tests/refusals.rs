@@ -97,7 +97,7 @@ fn the_audit_tells_who_was_refused_what_and_why() {
     assert_eq!(words("no_identity"), "refused no_identity - 127.0.0.1 - - -");
     let csv = ca.ok(&["audit", "list", "--event", "refused", "--csv"]);
     assert!(
-        csv.lines().any(|line| line.ends_with(",lb.psf.io,pg0.iad1.psf.io,,,,,,,,,,denied,127.0.0.1,0,0,,,")),
+        csv.lines().any(|line| line.ends_with(",lb.psf.io,pg0.iad1.psf.io,,,,,,,,,,denied,127.0.0.1,0,0,,,,")),
         "{csv}"
     );
     ca.ok(&["audit", "verify", "--state", ca.state().to_str().unwrap()]);
