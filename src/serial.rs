@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::clock::Timestamp;
-use crate::digest::{hex, parse_hex};
+use crate::digest::{hex, parse_hex_into};
 use crate::random::{NoRandomness, Random};
 use crate::text::serde_as_text;
 
@@ -54,14 +54,13 @@ impl Serial {
     /// # Errors
     /// [`NotASerial`] for anything else.
     pub fn parse(text: &str) -> Result<Self, NotASerial> {
-        let mut digits = text.replace(':', "");
-        if digits.len() > 64 {
-            return Err(NotASerial);
-        }
-        if digits.len() % 2 == 1 {
-            digits.insert(0, '0');
-        }
-        Self::from_octets(&parse_hex(&digits).ok_or(NotASerial)?)
+        let plain = text.bytes().filter(|octet| *octet != b':');
+        // Behind zeros, so that an odd number of digits is none.
+        let (mut digits, mut octets) = ([b'0'; 64], [0; 32]);
+        let start = digits.len().checked_sub(plain.clone().count()).ok_or(NotASerial)?;
+        digits[start..].iter_mut().zip(plain).for_each(|(to, from)| *to = from);
+        parse_hex_into(&digits, &mut octets).ok_or(NotASerial)?;
+        Self::from_octets(&octets)
     }
 
     /// The magnitude, big-endian, without leading zeros (DER adds one where the top bit is set).
