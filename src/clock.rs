@@ -164,6 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn a_time_as_it_is_written_here_is_what_rfc_3339_makes_of_it() {
+        let mut read = 0;
+        for time in ["2024-02-29T23:59:59Z", "1970-01-01T00:00:00Z", "9999-12-31T10:00:00Z", "0000-10-30T19:20:30Z"] {
+            for place in 0..time.len() {
+                for other in "0123456789-:TZ+. ".chars() {
+                    let time = [&time[..place], &other.to_string(), &time[place + 1..]].concat();
+                    if let Some(short) = Timestamp::parse_written(time.as_bytes()) {
+                        assert_eq!(OffsetDateTime::parse(&time, &Rfc3339).ok(), Some(short), "{time}");
+                        read += 1;
+                    }
+                }
+            }
+        }
+        assert!(read > 300, "only {read} of them were times");
+    }
+
+    #[test]
     fn arithmetic_stays_within_what_a_certificate_can_say() {
         let end = Timestamp::from_unix(i64::MAX);
         assert_eq!(end.plus(Duration::MAX), end);

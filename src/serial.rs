@@ -11,9 +11,16 @@ use crate::text::serde_as_text;
 /// and prediction.
 const RANDOM_OCTETS: usize = 14;
 
+/// Most octets of a serial (RFC 5280, section 4.1.2.2).
+const MAX_OCTETS: usize = 20;
+
 /// A positive serial number of at most 20 octets, big-endian, without leading zeros.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Serial(Box<[u8]>);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Serial {
+    /// Zeros behind the number.
+    octets: [u8; MAX_OCTETS],
+    length: u8,
+}
 
 /// A text or byte string that is no serial number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -43,10 +50,10 @@ impl Serial {
     pub fn from_octets(octets: &[u8]) -> Result<Self, NotASerial> {
         let start = octets.iter().position(|&b| b != 0).ok_or(NotASerial)?;
         let value = &octets[start..];
-        if value.len() > 20 {
-            return Err(NotASerial);
-        }
-        Ok(Self(value.into()))
+        let mut octets = [0; MAX_OCTETS];
+        octets.get_mut(..value.len()).ok_or(NotASerial)?.copy_from_slice(value);
+        // At most 20.
+        Ok(Self { octets, length: value.len() as u8 })
     }
 
     /// Reads hexadecimal digits, with or without colons, as `openssl x509 -serial` prints them.
@@ -66,13 +73,13 @@ impl Serial {
     /// The magnitude, big-endian, without leading zeros (DER adds one where the top bit is set).
     #[must_use]
     pub fn octets(&self) -> &[u8] {
-        &self.0
+        &self.octets[..usize::from(self.length)]
     }
 }
 
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&hex(&self.0))
+        f.pad(&hex(self.octets()))
     }
 }
 

@@ -1,53 +1,79 @@
 //! The short way to read what nearly every entry is: a certificate's, in exactly the form in which
-//! [`Entry::encode`] writes it. The fields come in that order and no text in them has an escape, so one
-//! look at each octet is enough. Whatever is not so, right or wrong, is left to the reader of any JSON,
-//! which gives the same entry or says what is wrong with it.
+//! [`Entry::encode`](super::Entry::encode) writes it. The fields come in that order and no text in them
+//! has an escape, so one look at each octet is enough, and nothing has to be copied. Whatever is not so,
+//! right or wrong, is left to [`Entry::decode`](super::Entry::decode), which reads the same in any JSON,
+//! or says what is wrong with it.
 
-use super::{CertificateRecord, Entry, Event};
+use super::CertificateRecord;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::grant::{CertificateKind, Place, Rule};
+use crate::grant::{CertificateKind, Rule};
 use crate::name::{HostName, RoleName};
 use crate::serial::Serial;
 
-/// Reads a certificate's entry; none where the other reader is to look.
-pub(super) fn certificate(entry: &str) -> Option<Entry> {
-    let mut rest = Rest(entry);
-    let time = Timestamp::parse(rest.text(r#"{"v":1,"time":""#)?).ok()?;
-    // In the order in which they are written.
-    let record = CertificateRecord {
-        kind: CertificateKind::parse(rest.text(r#","event":"certificate","kind":""#)?)?,
-        serial: Serial::parse(rest.text(r#","serial":""#)?).ok()?,
-        name: rest.text(r#","name":""#)?.to_owned(),
-        host: match rest.text(r#","host":""#) {
-            Some(host) => Some(HostName::parse(host).ok()?),
-            None => None,
-        },
-        not_before: Timestamp::parse(rest.text(r#","not_before":""#)?).ok()?,
-        not_after: Timestamp::parse(rest.text(r#","not_after":""#)?).ok()?,
-        key_sha256: Digest::parse(rest.text(r#","key_sha256":""#)?).ok()?,
-        ca_made_key: rest.truth(r#","ca_made_key":"#)?,
-        tbs_sha256: Digest::parse(rest.text(r#","tbs_sha256":""#)?).ok()?,
-        rule: rule(&mut rest)?,
-    };
-    (rest.0 == "}}").then(|| Entry::new(time, Event::Certificate(record)))
+/// What an entry says of a certificate, as far as anything beside the entry says it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CertificateView<'e> {
+    /// When the entry was written.
+    pub time: Timestamp,
+    /// What kind of certificate.
+    pub kind: CertificateKind,
+    /// Serial number.
+    pub serial: Serial,
+    /// The service name, the host's name, or a CA's common name.
+    pub name: &'e str,
+    /// The host that asked.
+    pub host: Option<&'e str>,
+    /// The role of the declaration that allowed it.
+    pub role: Option<&'e str>,
+    /// The identity that was renewed.
+    pub renewed: Option<Serial>,
+    /// Last moment of validity.
+    pub not_after: Timestamp,
+    /// SHA-256 of the subject's SubjectPublicKeyInfo, DER.
+    pub key_sha256: Digest,
+    /// SHA-256 of the to-be-signed bytes.
+    pub tbs_sha256: Digest,
 }
 
-/// Reads why it was issued, up to the brace that ends it.
-fn rule(rest: &mut Rest<'_>) -> Option<Rule> {
-    Some(match rest.text(r#","rule":{"by":""#)? {
-        "declaration" => Rule::Declaration {
-            declaration: Digest::parse(rest.text(r#","declaration":""#)?).ok()?,
-            listed: rest.place(r#","listed":{"file":""#)?,
-            role: RoleName::parse(rest.text(r#","role":""#)?).ok()?,
-            defined: rest.place(r#","defined":{"file":""#)?,
-            pattern: rest.text(r#","pattern":""#)?.into(),
-        },
-        "token" => Rule::Token { token: Digest::parse(rest.text(r#","token":""#)?).ok()? },
-        "identity" => Rule::Identity { renewed: Some(Serial::parse(rest.text(r#","renewed":""#)?).ok()?) },
-        "server_names" => Rule::ServerNames,
-        _ => return None,
-    })
+impl<'e> CertificateView<'e> {
+    /// What an entry of `time` says by `record`.
+    #[must_use]
+    pub fn of(time: Timestamp, record: &'e CertificateRecord) -> Self {
+        let CertificateRecord { kind, serial, name, host, not_after, key_sha256, tbs_sha256, rule, .. } = record;
+        Self {
+            time,
+            kind: *kind,
+            serial: *serial,
+            name,
+            host: host.as_ref().map(HostName::as_str),
+            role: rule.role().map(RoleName::as_str),
+            renewed: if let Rule::Identity { renewed } = rule { *renewed } else { None },
+            not_after: *not_after,
+            key_sha256: *key_sha256,
+            tbs_sha256: *tbs_sha256,
+        }
+    }
+
+    /// Reads a certificate's entry; none where [`Entry::decode`](super::Entry::decode) is to look.
+    #[must_use]
+    pub fn read(entry: &'e [u8]) -> Option<Self> {
+        let mut rest = Rest(std::str::from_utf8(entry).ok()?);
+        // In the order in which they are written; those without a name are valid, and nothing else is asked.
+        let time = Timestamp::parse(rest.text(r#"{"v":1,"time":""#)?).ok()?;
+        let kind = CertificateKind::parse(rest.text(r#","event":"certificate","kind":""#)?)?;
+        let serial = Serial::parse(rest.text(r#","serial":""#)?).ok()?;
+        let name = rest.text(r#","name":""#)?;
+        let host = rest.text(r#","host":""#);
+        Timestamp::parse(rest.text(r#","not_before":""#)?).ok()?;
+        let not_after = Timestamp::parse(rest.text(r#","not_after":""#)?).ok()?;
+        let key_sha256 = rest.digest(r#","key_sha256":""#)?;
+        rest.step(r#","ca_made_key":false"#).or_else(|| rest.step(r#","ca_made_key":true"#))?;
+        let tbs_sha256 = rest.digest(r#","tbs_sha256":""#)?;
+        let (role, renewed) = rest.rule()?;
+        let valid = rest.0 == "}}" && host.is_none_or(HostName::is_valid);
+        valid.then_some(Self { time, kind, serial, name, host, role, renewed, not_after, key_sha256, tbs_sha256 })
+    }
 }
 
 /// What is not read yet.
@@ -69,21 +95,40 @@ impl<'e> Rest<'e> {
         Some(text)
     }
 
-    /// The truth value after `before`.
-    fn truth(&mut self, before: &str) -> Option<bool> {
-        self.step(before)?;
-        if self.step("true").is_some() { Some(true) } else { self.step("false").map(|()| false) }
+    /// The SHA-256 value that begins after `before`.
+    fn digest(&mut self, before: &str) -> Option<Digest> {
+        let (digits, rest) = self.0.strip_prefix(before)?.split_at_checked(64)?;
+        self.0 = rest.strip_prefix('"')?;
+        Digest::parse(digits).ok()
     }
 
-    /// The place whose file begins after `before`.
-    fn place(&mut self, before: &str) -> Option<Place> {
-        let file = self.text(before)?.into();
+    /// Steps over the rule, up to the brace that ends it; what it says of role and renewal.
+    fn rule(&mut self) -> Option<(Option<&'e str>, Option<Serial>)> {
+        match self.text(r#","rule":{"by":""#)? {
+            "declaration" => {
+                self.digest(r#","declaration":""#)?;
+                self.place(r#","listed":{"file":""#)?;
+                let role = self.text(r#","role":""#).filter(|role| RoleName::is_valid(role))?;
+                self.place(r#","defined":{"file":""#)?;
+                self.text(r#","pattern":""#)?;
+                Some((Some(role), None))
+            }
+            "token" => self.digest(r#","token":""#).map(|_| (None, None)),
+            "identity" => Some((None, Some(Serial::parse(self.text(r#","renewed":""#)?).ok()?))),
+            "server_names" => Some((None, None)),
+            _ => None,
+        }
+    }
+
+    /// Steps over the place whose file begins after `before`.
+    fn place(&mut self, before: &str) -> Option<()> {
+        self.text(before)?;
         self.step(r#","line":"#)?;
         let (digits, rest) = self.0.split_once('}')?;
         // JSON knows no plus sign and no zero before a number.
         let plain = matches!(digits.as_bytes(), [b'1'..=b'9', others @ ..] if others.iter().all(u8::is_ascii_digit));
         self.0 = rest;
-        Some(Place { file, line: digits.parse().ok().filter(|_| plain)? })
+        (plain && digits.parse::<u32>().is_ok()).then_some(())
     }
 }
 
@@ -93,6 +138,7 @@ mod tests {
     use proptest::sample::Index;
 
     use super::*;
+    use crate::ledger::{Entry, Event};
 
     /// The end of an entry, by each rule; before it, whether a host asked and whether the key was made here.
     fn samples() -> Vec<String> {
@@ -114,11 +160,19 @@ mod tests {
         rules.iter().flat_map(|rule| [sample(rule, host, false), sample(rule, "", true)]).collect()
     }
 
+    fn as_json(entry: &str) -> Option<(Timestamp, CertificateRecord)> {
+        match Entry::decode(entry.as_bytes()).ok()? {
+            Entry { time, event: Event::Certificate(record), .. } => Some((time, record)),
+            _ => None,
+        }
+    }
+
     /// What the short way reads, the other one reads alike; whether it was read.
     fn agrees(entry: &str) -> bool {
-        let short = certificate(entry);
-        if let Some(short) = &short {
-            assert_eq!(Entry::of_json(entry).ok().as_ref(), Some(short), "{entry}");
+        let short = CertificateView::read(entry.as_bytes());
+        if let Some(short) = short {
+            let long = as_json(entry);
+            assert_eq!(long.as_ref().map(|(time, record)| CertificateView::of(*time, record)), Some(short), "{entry}");
         }
         short.is_some()
     }
@@ -127,7 +181,8 @@ mod tests {
     fn every_certificate_that_is_written_is_read_the_short_way() {
         for sample in samples() {
             assert!(agrees(&sample), "{sample}");
-            assert_eq!(certificate(&sample).unwrap().encode().unwrap().bytes(), sample.as_bytes());
+            let written = Entry::decode(sample.as_bytes()).unwrap().encode().unwrap();
+            assert_eq!(std::str::from_utf8(written.bytes()).unwrap(), sample);
         }
     }
 

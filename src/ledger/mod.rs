@@ -14,6 +14,8 @@ pub mod tile;
 pub mod tree;
 pub mod witness;
 
+pub use canonical::CertificateView;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -216,14 +218,6 @@ impl Entry {
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
         // All of it is UTF-8 or none is read, so that not every string in it has to be looked at again.
         let text = std::str::from_utf8(bytes).map_err(serde::de::Error::custom).map_err(EntryError::Unreadable)?;
-        match canonical::certificate(text) {
-            Some(entry) => Ok(entry),
-            None => Self::of_json(text),
-        }
-    }
-
-    /// Reads any JSON that says the same as canonical bytes would.
-    fn of_json(text: &str) -> Result<Self, EntryError> {
         let entry: Self = serde_json::from_str(text)?;
         if entry.v != 1 {
             return Err(EntryError::Version(entry.v));
