@@ -15,7 +15,7 @@ const RANDOM_OCTETS: usize = 14;
 const MAX_OCTETS: usize = 20;
 
 /// A positive serial number of at most 20 octets, big-endian, without leading zeros.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serial {
     /// Zeros behind the number.
     octets: [u8; MAX_OCTETS],

@@ -12,7 +12,7 @@ use crate::name::{HostName, RoleName};
 use crate::serial::Serial;
 
 /// What an entry says of a certificate, as far as anything beside the entry says it too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateView<'e> {
     /// When the entry was written.
     pub time: Timestamp,
@@ -44,11 +44,11 @@ impl<'e> CertificateView<'e> {
         Self {
             time,
             kind: *kind,
-            serial: *serial,
+            serial: serial.clone(),
             name,
             host: host.as_ref().map(HostName::as_str),
             role: rule.role().map(RoleName::as_str),
-            renewed: if let Rule::Identity { renewed } = rule { *renewed } else { None },
+            renewed: if let Rule::Identity { renewed } = rule { renewed.clone() } else { None },
             not_after: *not_after,
             key_sha256: *key_sha256,
             tbs_sha256: *tbs_sha256,
@@ -170,9 +170,13 @@ mod tests {
     /// What the short way reads, the other one reads alike; whether it was read.
     fn agrees(entry: &str) -> bool {
         let short = CertificateView::read(entry.as_bytes());
-        if let Some(short) = short {
+        if let Some(short) = &short {
             let long = as_json(entry);
-            assert_eq!(long.as_ref().map(|(time, record)| CertificateView::of(*time, record)), Some(short), "{entry}");
+            assert_eq!(
+                long.as_ref().map(|(time, record)| CertificateView::of(*time, record)).as_ref(),
+                Some(short),
+                "{entry}"
+            );
         }
         short.is_some()
     }

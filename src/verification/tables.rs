@@ -108,7 +108,7 @@ impl Tables {
 
     /// An identity was recorded. One that renewed another says by which key.
     pub(super) fn identity(&mut self, index: u64, entry: &CertificateView<'_>) -> Result<(), String> {
-        let (Some(serial), Some(host)) = (entry.renewed, entry.host) else { return Ok(()) };
+        let (Some(serial), Some(host)) = (&entry.renewed, entry.host) else { return Ok(()) };
         let host = HostName::parse(host).map_err(|error| error.to_string())?;
         let key = Cell::Octets(entry.key_sha256.as_bytes().to_vec());
         let row = vec![text(host.as_str()), key.clone(), number(index)];
