@@ -154,6 +154,15 @@ pub enum CertificateKind {
 }
 
 impl CertificateKind {
+    /// Every kind, the most frequent first.
+    const ALL: [Self; 6] = [Self::Service, Self::Identity, Self::Daemon, Self::Root, Self::IssuingCa, Self::IdentityCa];
+
+    /// Reads what [`CertificateKind::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
     /// Whether other certificates are signed by it.
     #[must_use]
     pub const fn is_ca(self) -> bool {

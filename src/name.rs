@@ -96,6 +96,12 @@ macro_rules! name_type {
                 Ok(Self(text.into()))
             }
 
+            /// Whether `text` is one, for where none has to be made of it.
+            #[must_use]
+            pub fn is_valid(text: &str) -> bool {
+                $check(text).is_ok()
+            }
+
             /// The name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::clock::Timestamp;
-use crate::digest::{hex, parse_hex};
+use crate::digest::{hex, parse_hex_into};
 use crate::random::{NoRandomness, Random};
 use crate::text::serde_as_text;
 
@@ -11,9 +11,16 @@ use crate::text::serde_as_text;
 /// and prediction.
 const RANDOM_OCTETS: usize = 14;
 
+/// Most octets of a serial (RFC 5280, section 4.1.2.2).
+const MAX_OCTETS: usize = 20;
+
 /// A positive serial number of at most 20 octets, big-endian, without leading zeros.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Serial(Box<[u8]>);
+pub struct Serial {
+    /// Zeros behind the number.
+    octets: [u8; MAX_OCTETS],
+    length: u8,
+}
 
 /// A text or byte string that is no serial number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -43,10 +50,10 @@ impl Serial {
     pub fn from_octets(octets: &[u8]) -> Result<Self, NotASerial> {
         let start = octets.iter().position(|&b| b != 0).ok_or(NotASerial)?;
         let value = &octets[start..];
-        if value.len() > 20 {
-            return Err(NotASerial);
-        }
-        Ok(Self(value.into()))
+        let mut octets = [0; MAX_OCTETS];
+        octets.get_mut(..value.len()).ok_or(NotASerial)?.copy_from_slice(value);
+        // At most 20.
+        Ok(Self { octets, length: value.len() as u8 })
     }
 
     /// Reads hexadecimal digits, with or without colons, as `openssl x509 -serial` prints them.
@@ -54,26 +61,25 @@ impl Serial {
     /// # Errors
     /// [`NotASerial`] for anything else.
     pub fn parse(text: &str) -> Result<Self, NotASerial> {
-        let mut digits = text.replace(':', "");
-        if digits.len() > 64 {
-            return Err(NotASerial);
-        }
-        if digits.len() % 2 == 1 {
-            digits.insert(0, '0');
-        }
-        Self::from_octets(&parse_hex(&digits).ok_or(NotASerial)?)
+        let plain = text.bytes().filter(|octet| *octet != b':');
+        // Behind zeros, so that an odd number of digits is none.
+        let (mut digits, mut octets) = ([b'0'; 64], [0; 32]);
+        let start = digits.len().checked_sub(plain.clone().count()).ok_or(NotASerial)?;
+        digits[start..].iter_mut().zip(plain).for_each(|(to, from)| *to = from);
+        parse_hex_into(&digits, &mut octets).ok_or(NotASerial)?;
+        Self::from_octets(&octets)
     }
 
     /// The magnitude, big-endian, without leading zeros (DER adds one where the top bit is set).
     #[must_use]
     pub fn octets(&self) -> &[u8] {
-        &self.0
+        &self.octets[..usize::from(self.length)]
     }
 }
 
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&hex(&self.0))
+        f.pad(&hex(self.octets()))
     }
 }
 

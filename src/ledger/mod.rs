@@ -4,6 +4,7 @@
 //! C2SP tlog-tiles entries). The bytes are written once and never re-encoded, so whoever verifies
 //! hashes what is stored. The index is the entry's position and not part of it.
 
+mod canonical;
 pub mod checkpoint;
 pub mod cosignature;
 mod flat;
@@ -12,6 +13,8 @@ pub mod note;
 pub mod tile;
 pub mod tree;
 pub mod witness;
+
+pub use canonical::CertificateView;
 
 use serde::{Deserialize, Serialize};
 

@@ -11,8 +11,8 @@ use crate::grant::CertificateKind;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::frontier::Frontier;
 use crate::ledger::tree::{TILE_HEIGHT, TILE_WIDTH};
-use crate::ledger::{CertificateRecord, Entry, Event, leaf_hash};
-use crate::name::{HostName, RoleName};
+use crate::ledger::{CertificateView, Entry, Event, leaf_hash};
+use crate::name::HostName;
 use crate::root_statement::SignedRecovery;
 use crate::store::{CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets, StoreError};
 use crate::wire::EventKind;
@@ -81,6 +81,10 @@ impl<'p, 's> Pass<'p, 's> {
         if row.leaf_hash != leaf.as_bytes() {
             self.find(index, "the stored leaf hash is not that of the entry");
         }
+        if let Some(entry) = CertificateView::read(row.bytes) {
+            self.grow(index, leaf);
+            return self.certificate(index, &entry, row);
+        }
         let decoded = Entry::decode(row.bytes);
         if let Ok(Entry { event: Event::Recovered { statement, .. }, .. }) = &decoded {
             self.recovery(index, statement);
@@ -129,20 +133,10 @@ impl<'p, 's> Pass<'p, 's> {
     /// Compares the rows beside an entry with what it says.
     fn beside(&mut self, index: u64, entry: Entry, row: &CopiedEntry<'_>) {
         let Entry { time, event, .. } = entry;
-        self.tables.time(index, time);
         if let Event::Certificate(record) = &event {
-            if row.event.is_some() {
-                self.find(index, "a certificate's entry has a row in event");
-            }
-            match &row.certificate {
-                Some(stored) => self.certificate(index, time, record, stored, row.body),
-                None => self.find(index, "its row in certificate is missing"),
-            }
-            if let Err(what) = self.tables.identity(index, record) {
-                self.find(index, what);
-            }
-            return;
+            return self.certificate(index, &CertificateView::of(time, record), row);
         }
+        self.tables.time(index, time);
         if row.certificate.is_some() || row.body.is_some() {
             self.find(index, "the entry is no certificate's, but has a row in certificate or body");
         }
@@ -178,23 +172,37 @@ impl<'p, 's> Pass<'p, 's> {
         self.number(index, "event.recorded", row.recorded, time.unix());
     }
 
-    fn certificate(
+    /// Compares the rows beside a certificate's entry with what it says.
+    fn certificate(&mut self, index: u64, entry: &CertificateView<'_>, row: &CopiedEntry<'_>) {
+        self.tables.time(index, entry.time);
+        if row.event.is_some() {
+            self.find(index, "a certificate's entry has a row in event");
+        }
+        match &row.certificate {
+            Some(stored) => self.certificate_row(index, entry, stored, row.body),
+            None => self.find(index, "its row in certificate is missing"),
+        }
+        if let Err(what) = self.tables.identity(index, entry) {
+            self.find(index, what);
+        }
+    }
+
+    fn certificate_row(
         &mut self,
         index: u64,
-        time: Timestamp,
-        record: &CertificateRecord,
+        entry: &CertificateView<'_>,
         row: &CopiedCertificate<'_>,
         body: Option<CopiedBody<'_>>,
     ) {
         self.certificates += 1;
-        if row.serial != Some(record.serial.octets()) {
-            self.find(index, format!("certificate.serial is not the entry's, {}", record.serial));
+        if row.serial != Some(entry.serial.octets()) {
+            self.find(index, format!("certificate.serial is not the entry's, {}", entry.serial));
         }
-        self.text(index, "certificate.name", row.name, Some(&record.name));
-        self.text(index, "certificate.host", row.host, record.host.as_ref().map(HostName::as_str));
-        self.text(index, "certificate.role", row.role, record.rule.role().map(RoleName::as_str));
-        self.number(index, "certificate.recorded", row.recorded, time.unix());
-        self.number(index, "certificate.not_after", row.not_after, record.not_after.unix());
+        self.text(index, "certificate.name", row.name, Some(entry.name));
+        self.text(index, "certificate.host", row.host, entry.host);
+        self.text(index, "certificate.role", row.role, entry.role);
+        self.number(index, "certificate.recorded", row.recorded, entry.time.unix());
+        self.number(index, "certificate.not_after", row.not_after, entry.not_after.unix());
         if row.dropped != Some(body.is_none().into()) {
             let there = if body.is_some() { "there" } else { "missing" };
             self.find(index, format!("certificate.dropped is not what it is where the body is {there}"));
@@ -204,23 +212,23 @@ impl<'p, 's> Pass<'p, 's> {
                 if row.released != Some(body.signature.is_some().into()) {
                     self.find(index, "certificate.released does not say whether there is a signature");
                 }
-                self.body(index, record, body);
+                self.body(index, entry, body);
             }
-            None => self.without_body(index, record, row),
+            None => self.without_body(index, entry, row),
         }
     }
 
-    fn body(&mut self, index: u64, record: &CertificateRecord, body: CopiedBody<'_>) {
+    fn body(&mut self, index: u64, entry: &CertificateView<'_>, body: CopiedBody<'_>) {
         let tbs = body.tbs.unwrap_or_default();
-        if Digest::of(tbs) != record.tbs_sha256 {
+        if Digest::of(tbs) != entry.tbs_sha256 {
             self.find(index, "the to-be-signed bytes in body.tbs do not have the entry's hash");
             return;
         }
         match body.signature {
-            Some(signature) => self.signature(index, record.kind, tbs, signature),
+            Some(signature) => self.signature(index, entry.kind, tbs, signature),
             None => {
                 self.unreleased += 1;
-                if record.kind.is_ca() {
+                if entry.kind.is_ca() {
                     self.find(index, "a CA certificate has no signature, so nothing that it signed can be checked");
                 }
             }
@@ -228,10 +236,10 @@ impl<'p, 's> Pass<'p, 's> {
     }
 
     /// A body may be missing where a later entry says so.
-    fn without_body(&mut self, index: u64, record: &CertificateRecord, row: &CopiedCertificate<'_>) {
-        if record.kind.is_ca() {
+    fn without_body(&mut self, index: u64, entry: &CertificateView<'_>, row: &CopiedCertificate<'_>) {
+        if entry.kind.is_ca() {
             self.find(index, "the CA certificate's body is missing, and those are never dropped");
-        } else if !self.drops.cover(index, record.not_after) {
+        } else if !self.drops.cover(index, entry.not_after) {
             self.find(index, "the certificate's body is missing, and no entry says that it was dropped");
         }
         self.dropped += 1;

@@ -7,10 +7,9 @@ use crate::clock::Timestamp;
 use crate::declaration;
 use crate::digest::{Digest, hex};
 use crate::enrollment::{EnrolledBy, Enrollment, IdentityFork, KeyDecision, RequestAction, SaltKeyChange};
-use crate::grant::Rule;
 use crate::host::{HostAction, HostChange, HostState};
 use crate::ledger::tree::{TILE_HEIGHT, TILE_WIDTH};
-use crate::ledger::{CertificateRecord, Event};
+use crate::ledger::{CertificateView, Event};
 use crate::name::HostName;
 use crate::store::{Cell, LedgerCopy, StoreError};
 
@@ -118,11 +117,10 @@ impl Tables {
     }
 
     /// An identity was recorded. One that renewed another says by which key.
-    pub(super) fn identity(&mut self, index: u64, record: &CertificateRecord) -> Result<(), String> {
-        let (Rule::Identity { renewed: Some(serial) }, Some(host)) = (&record.rule, &record.host) else {
-            return Ok(());
-        };
-        let key = Cell::Octets(record.key_sha256.as_bytes().to_vec());
+    pub(super) fn identity(&mut self, index: u64, entry: &CertificateView<'_>) -> Result<(), String> {
+        let (Some(serial), Some(host)) = (&entry.renewed, entry.host) else { return Ok(()) };
+        let host = HostName::parse(host).map_err(|error| error.to_string())?;
+        let key = Cell::Octets(entry.key_sha256.as_bytes().to_vec());
         let row = vec![text(host.as_str()), key.clone(), number(index)];
         match self.renewals.insert(serial.octets().to_vec(), (index, row)) {
             Some((_, before)) if before[renewal::KEY] != key => {
@@ -130,7 +128,7 @@ impl Tables {
             }
             Some(_) => Ok(()),
             None => {
-                self.renewals_of.entry(host.clone()).or_default().push(serial.octets().to_vec());
+                self.renewals_of.entry(host).or_default().push(serial.octets().to_vec());
                 Ok(())
             }
         }

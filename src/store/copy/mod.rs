@@ -209,7 +209,7 @@ impl LedgerCopy {
             for table in [&mut certificates, &mut events, &mut bodies] {
                 table.step_over(Some(index), &mut visit)?;
             }
-            let certificate = certificates.at(index)?.map(certificate).transpose()?;
+            let certificate = certificates.at(index).map(certificate).transpose()?;
             if let Some(certificate) = &certificate {
                 indexed.add(index, certificate);
             }
@@ -218,8 +218,8 @@ impl LedgerCopy {
                 bytes: octets(row, 1)?.unwrap_or_default(),
                 leaf_hash: octets(row, 2)?.unwrap_or_default(),
                 certificate,
-                event: events.at(index)?.map(event).transpose()?,
-                body: bodies.at(index)?.map(body).transpose()?,
+                event: events.at(index).map(event).transpose()?,
+                body: bodies.at(index).map(body).transpose()?,
             }));
         }
         [certificates, events, bodies].iter_mut().try_for_each(|table| table.step_over(None, &mut visit))
@@ -293,40 +293,41 @@ impl From<ValueRef<'_>> for Cell {
 struct Beside<'s> {
     table: &'static str,
     rows: Rows<'s>,
-    /// Whether the row at which `rows` stands was met at its entry.
+    /// The index of the row at which `rows` stands.
+    index: Option<i64>,
+    /// Whether that row was met at its entry.
     met: bool,
 }
 
 impl<'s> Beside<'s> {
-    fn new(table: &'static str, mut rows: Rows<'s>) -> Result<Self, StoreError> {
-        rows.advance()?;
-        Ok(Self { table, rows, met: false })
+    fn new(table: &'static str, rows: Rows<'s>) -> Result<Self, StoreError> {
+        let mut beside = Self { table, rows, index: None, met: false };
+        beside.advance()?;
+        Ok(beside)
+    }
+
+    fn advance(&mut self) -> Result<(), StoreError> {
+        self.index = self.rows.next()?.map(|row| row.get(0)).transpose()?;
+        self.met = false;
+        Ok(())
     }
 
     /// Steps over the rows below `end`, or over all of them; tells those that stood at no entry.
     fn step_over(&mut self, end: Option<i64>, visit: &mut impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
-        while let Some(row) = self.rows.get() {
-            let index = row.get(0)?;
-            if end.is_some_and(|end| index >= end) {
-                break;
-            }
+        while let Some(index) = self.index.filter(|index| end.is_none_or(|end| *index < end)) {
             if !self.met {
                 visit(Copied::Stray(self.table, index));
             }
-            self.met = false;
-            self.rows.advance()?;
+            self.advance()?;
         }
         Ok(())
     }
 
     /// The row with this index, below which everything was stepped over.
-    fn at(&mut self, index: i64) -> Result<Option<&Row<'s>>, StoreError> {
-        let Some(row) = self.rows.get() else { return Ok(None) };
-        if row.get::<_, i64>(0)? != index {
-            return Ok(None);
-        }
-        self.met = true;
-        Ok(Some(row))
+    fn at(&mut self, index: i64) -> Option<&Row<'s>> {
+        let found = self.index == Some(index);
+        self.met |= found;
+        self.rows.get().filter(|_| found)
     }
 }
 

@@ -4,7 +4,8 @@
 //! of table and index as sets, and the order of the index, which comes to the same. The table's are
 //! added up by the pass, which reads its rows anyhow.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::cmp::Ordering;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
@@ -116,13 +117,30 @@ struct Content {
 
 impl Content {
     fn add(&mut self, keyed: &RandomState, key: Key<'_>, index: i64) {
+        let mut hasher = keyed.build_hasher();
+        // What follows the key always has 16 octets, so that nothing else is written alike.
+        let kind = match key {
+            Key::Number(number) => {
+                hasher.write_i64(number);
+                0
+            }
+            Key::Text(octets) => {
+                hasher.write(octets);
+                1
+            }
+            Key::Octets(octets) => {
+                hasher.write(octets);
+                2
+            }
+        };
+        hasher.write_i128(i128::from(index) << 8 | kind);
         self.rows += 1;
-        self.sum = self.sum.wrapping_add(keyed.hash_one((key, index)));
+        self.sum = self.sum.wrapping_add(hasher.finish());
     }
 }
 
 /// In SQLite's order of types: a search for a text does not find the same octets as a BLOB.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key<'r> {
     Number(i64),
     Text(&'r [u8]),
@@ -154,17 +172,19 @@ fn content_of_index(connection: &Connection, sql: &str, keyed: &RandomState) -> 
             Key::Text(_) => Key::Text(&octets),
             Key::Octets(_) => Key::Octets(&octets),
         };
-        if content.rows > 0 && (before, last) >= (key, index) {
+        let order = if content.rows == 0 { Ordering::Less } else { before.cmp(&key) };
+        if order == Ordering::Greater || order == Ordering::Equal && last >= index {
             return Ok(None);
         }
         content.add(keyed, key, index);
         last = index;
-        match key {
-            Key::Number(new) => number = new,
-            Key::Text(new) | Key::Octets(new) if new == octets.as_slice() => {}
-            Key::Text(new) | Key::Octets(new) => {
-                octets.clear();
-                octets.extend_from_slice(new);
+        if order == Ordering::Less {
+            match key {
+                Key::Number(new) => number = new,
+                Key::Text(new) | Key::Octets(new) => {
+                    octets.clear();
+                    octets.extend_from_slice(new);
+                }
             }
         }
     }
