@@ -1,8 +1,6 @@
 //! How a host comes to an identity: with a token at first, with the identity itself from then on.
 //! Both make a grant here and join the issue sequence at its step 3.
 
-use std::num::NonZeroU32;
-
 use crate::ca::csr::SubjectKey;
 use crate::ca::identity::HostIdentity;
 use crate::clock::Timestamp;
@@ -10,12 +8,10 @@ use crate::enrollment::EnrolledBy;
 use crate::grant::{Grant, Rule};
 use crate::issue::{CertificateAuthority, IssueError, Issued, KeySource};
 use crate::name::HostName;
-use crate::profile::{KeyKind, Lifetime};
+use crate::profile::{IDENTITY_LIFETIME, KeyKind};
 use crate::store::{Condition, NewToken};
 use crate::token::TokenSecret;
 
-/// How long an identity lives.
-pub const IDENTITY_LIFETIME: Lifetime = Lifetime::days(NonZeroU32::MIN.saturating_add(29));
 /// How long a token can be spent.
 pub const TOKEN_LIFETIME: std::time::Duration = std::time::Duration::from_secs(3_600);
 
