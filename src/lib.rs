@@ -28,6 +28,7 @@ pub mod yaml;
 pub mod config;
 pub mod declaration;
 pub mod expiry;
+pub mod fleet;
 pub mod ledger;
 pub mod outage;
 pub mod pattern;

@@ -1,8 +1,10 @@
 //! The JSON that passes between daemon, hosts and operators, for both ends. Plain data: the edges
 //! convert to and from validated types.
 
+mod fleet;
 mod health;
 mod hosts;
+mod ledger;
 mod restoration;
 
 use serde::{Deserialize, Serialize};
@@ -18,10 +20,15 @@ use crate::refusal::RefusalRecord;
 use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 
+pub use fleet::{
+    Deployment, FirstEnd, FleetEntry, FleetPage, FleetQuery, FleetReport, Holder, HostReport, Lag, LagReason,
+    MAX_REPORTED, NameReport, ReportAnswer,
+};
 pub use health::{CaHealth, DeclarationHealth, Health, WitnessHealth};
 pub use hosts::{
     HostAnswer, HostCertificate, HostDetails, HostFork, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
 };
+pub use ledger::{Consistency, ConsistencyQuery};
 pub use restoration::{ClosedHealth, ReopenRequest};
 
 /// Media type of a certificate request body (RFC 5967).
@@ -361,27 +368,6 @@ pub struct DeclarationFile {
     pub path: String,
     /// The whole text.
     pub text: String,
-}
-
-/// Filters of `GET /v1/ledger/consistency`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConsistencyQuery {
-    /// The size that is known.
-    pub old: u64,
-    /// The size that is new.
-    pub new: u64,
-}
-
-/// `GET /v1/ledger/consistency`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Consistency {
-    /// The size that was known.
-    pub old: u64,
-    /// The size that is new.
-    pub new: u64,
-    /// The proof (RFC 9162, section 2.1.4.1).
-    pub hashes: Vec<Digest>,
 }
 
 /// An error (RFC 9457).

@@ -134,6 +134,7 @@ mod identities;
 mod listing;
 mod readers;
 mod refusals;
+mod reports;
 mod restoration;
 mod retention;
 mod tokens;
