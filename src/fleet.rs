@@ -45,6 +45,12 @@ pub struct Told {
     pub recorded: bool,
 }
 
+impl From<Told> for FleetReport {
+    fn from(Told { at, serial, not_after, deployment, recorded: _ }: Told) -> Self {
+        Self { at, serial, not_after, deployment }
+    }
+}
+
 /// How a name stands by the declaration in force, and its host with the operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -76,12 +82,7 @@ impl Holding {
         let validity = self.validity();
         let critical = self.is_kept_up(standing) && validity.is_critical(now);
         let lag = self.lag(standing, now).map(|(why, since)| Lag { why, since, critical });
-        let report = self.told.as_ref().map(|told| FleetReport {
-            at: told.at,
-            serial: told.serial.clone(),
-            not_after: told.not_after,
-            deployment: told.deployment.clone(),
-        });
+        let report = self.told.clone().map(FleetReport::from);
         Some(FleetEntry {
             holder: self.holder.clone(),
             serial: self.serial.clone(),

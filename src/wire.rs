@@ -297,6 +297,9 @@ pub struct AuditCertificate {
     /// The certificate in PEM; only when its serial was asked for and its signature is still stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
+    /// What its host said of this very certificate; only when its serial was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<FleetReport>,
 }
 
 /// `GET /v1/audit`.

@@ -68,7 +68,7 @@ const fn row(route: &'static str, name: &'static str, answers: [u16; 5]) -> Row 
 
 /// Each POST carries a certificate request; a host is pg0.iad1.psf.io.
 //                                                    nobody host leaf foreign operator
-const WHO_GETS_WHAT: [Row; 24] = [
+const WHO_GETS_WHAT: [Row; 26] = [
     row("GET /PSF_CA.pem", "", /*               */ [200, 200, 0, 0, 200]),
     row("GET /healthz", "", /*                  */ [200, 200, 0, 0, 200]),
     row("GET /readyz", "", /*                   */ [200, 200, 0, 0, 200]),
@@ -80,6 +80,8 @@ const WHO_GETS_WHAT: [Row; 24] = [
     row("POST /v1/certs/{name}", "postgresql.psf.io", [401, 200, 0, 0, 404]),
     row("POST /v1/certs/{name}", "lb.psf.io", /*    */ [401, 403, 0, 0, 404]),
     row("POST /v1/certs/{name}", "unknown.psf.io", /**/ [401, 403, 0, 0, 404]),
+    row("POST /v1/report", "", /*               */ [401, 400, 0, 0, 404]),
+    row("GET /v1/fleet", "", /*                 */ [401, 403, 0, 0, 200]),
     row("GET /v1/ciphers", "", /*               */ [401, 200, 0, 0, 200]),
     row("GET /v1/ciphers/{name}", "lb.psf.io", /*   */ [401, 200, 0, 0, 200]),
     row("GET /v1/audit", "", /*                 */ [401, 200, 0, 0, 200]),
