@@ -1,8 +1,6 @@
 //! How a host comes to an identity: with a token, an operator's approval or its Salt minion key at first, with the identity
 //! itself from then on. Each makes a grant here and joins the issue sequence at its step 3.
 
-use std::num::NonZeroU32;
-
 use crate::ca::csr::SubjectKey;
 use crate::ca::identity::HostIdentity;
 use crate::ca::salt_key::SaltKey;
@@ -12,14 +10,12 @@ use crate::enrollment::EnrolledBy;
 use crate::grant::{Grant, Rule};
 use crate::issue::{CertificateAuthority, IssueError, Issued, KeySource};
 use crate::name::HostName;
-use crate::profile::{KeyKind, Lifetime};
+use crate::profile::{IDENTITY_LIFETIME, KeyKind};
 use crate::salt;
 use crate::source::Source;
 use crate::store::{Asked, Condition, NewRequest, NewToken, RecordError};
 use crate::token::TokenSecret;
 
-/// How long an identity lives.
-pub const IDENTITY_LIFETIME: Lifetime = Lifetime::days(NonZeroU32::MIN.saturating_add(29));
 /// How long a token can be spent.
 pub const TOKEN_LIFETIME: std::time::Duration = std::time::Duration::from_secs(3_600);
 

@@ -12,6 +12,9 @@ pub const BACKDATE: Duration = Duration::from_secs(3_600);
 /// The shortest lifetime that leaves time for two renewal attempts at a 15 minute timer.
 pub const SHORTEST_LIFETIME: Duration = Duration::from_secs(2 * 3_600);
 
+/// How long an identity lives.
+pub const IDENTITY_LIFETIME: Lifetime = Lifetime::days(std::num::NonZeroU32::MIN.saturating_add(29));
+
 /// Longest `commonName` (RFC 5280, appendix A.1: ub-common-name).
 pub const MAX_COMMON_NAME: usize = 64;
 

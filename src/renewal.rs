@@ -64,6 +64,13 @@ impl Validity {
     }
 }
 
+/// How far into a life of this length the last moment lies at which a certificate may have drawn to be renewed.
+#[must_use]
+pub fn latest(life: Duration) -> Duration {
+    let (_, to) = if life < SHORT_LIFE { SHORT_WINDOW } else { LONG_WINDOW };
+    life * to / 100
+}
+
 /// Whether less than a quarter is left of the life of a certificate that was issued and ends at these moments.
 #[must_use]
 pub fn is_nearly_over(issued: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {

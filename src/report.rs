@@ -131,6 +131,9 @@ pub struct Report {
     pub ledger_recovered: Option<LedgerRecovery>,
     /// Each name.
     pub names: Vec<Line>,
+    /// Why the CA could not be told what is installed; it changes nothing here, and no exit code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untold: Option<String>,
 }
 
 impl Report {
@@ -267,6 +270,7 @@ mod tests {
             ledger_trouble: None,
             ledger_recovered: None,
             names: outcomes.iter().map(line).collect(),
+            untold: None,
         }
     }
 

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::clock::Timestamp;
 use crate::grant::CertificateKind;
 use crate::host::HostState;
 
@@ -80,6 +81,27 @@ pub struct WitnessLabel {
     witness: String,
 }
 
+/// What is told of the whole fleet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FleetCounts {
+    /// Names on hosts.
+    pub names: usize,
+    /// Of these, with something wrong.
+    pub lagging: usize,
+    /// Of these, ended or nearly so, and not renewed.
+    pub critical: usize,
+    /// Hosts with such names.
+    pub lagging_hosts: usize,
+    /// When the first certificate ends that the CA would renew; none without any.
+    pub first_end: Option<Timestamp>,
+}
+
+/// Which part of the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PartLabel {
+    part: &'static str,
+}
+
 /// Everything that is counted, and the registry that prints it.
 #[derive(Debug)]
 pub struct Metrics {
@@ -88,6 +110,9 @@ pub struct Metrics {
     refused: Family<ReasonLabel, Counter<u64, AtomicU64>>,
     ca_not_after: Family<KindLabel, Gauge<i64, AtomicI64>>,
     hosts: Family<StateLabel, Gauge<i64, AtomicI64>>,
+    fleet: Family<PartLabel, Gauge<i64, AtomicI64>>,
+    fleet_lagging_hosts: Gauge<i64, AtomicI64>,
+    fleet_first_end: Family<KindLabel, Gauge<i64, AtomicI64>>,
     ledger_size: Gauge<i64, AtomicI64>,
     declaration_current: Gauge<i64, AtomicI64>,
     witness_cosigns: Family<WitnessLabel, Gauge<i64, AtomicI64>>,
@@ -106,6 +131,9 @@ impl Default for Metrics {
             refused: Family::default(),
             ca_not_after: Family::default(),
             hosts: Family::default(),
+            fleet: Family::default(),
+            fleet_lagging_hosts: Gauge::default(),
+            fleet_first_end: Family::default(),
             ledger_size: Gauge::default(),
             declaration_current: Gauge::default(),
             witness_cosigns: Family::default(),
@@ -129,6 +157,7 @@ impl Default for Metrics {
             "Known hosts by their state; a frozen one waits for an operator",
             metrics.hosts.clone(),
         );
+        metrics.register_fleet(&mut registry);
         registry.register("ledger_entries", "Entries in the ledger", metrics.ledger_size.clone());
         registry.register(
             "declaration_current",
@@ -162,6 +191,35 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    fn register_fleet(&self, registry: &mut Registry) {
+        registry.register(
+            "fleet_names",
+            "Names on hosts: all, those that lag, and of those the ones that ended or end soon and were not renewed",
+            self.fleet.clone(),
+        );
+        registry.register("fleet_lagging_hosts", "Hosts with a name that lags", self.fleet_lagging_hosts.clone());
+        registry.register_with_unit(
+            "fleet_first_end",
+            "When the first certificate ends that the CA would renew, seconds since 1970; absent without any",
+            Unit::Seconds,
+            self.fleet_first_end.clone(),
+        );
+    }
+
+    /// How the fleet stands.
+    pub fn fleet(&self, counts: FleetCounts) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let parts = [("all", counts.names), ("lagging", counts.lagging), ("critical", counts.critical)];
+        for (part, count) in parts {
+            self.fleet.get_or_create(&PartLabel { part }).set(number(count));
+        }
+        self.fleet_lagging_hosts.set(number(counts.lagging_hosts));
+        self.fleet_first_end.clear();
+        if let Some(end) = counts.first_end {
+            self.fleet_first_end.get_or_create(&KindLabel { kind: CertificateKind::Service.as_str() }).set(end.unix());
+        }
+    }
+
     /// A certificate was signed.
     pub fn issued(&self, kind: CertificateKind) {
         self.issued.get_or_create(&KindLabel { kind: kind.as_str() }).inc();

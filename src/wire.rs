@@ -3,8 +3,10 @@
 
 mod declaration;
 mod enroll;
+mod fleet;
 mod health;
 mod hosts;
+mod ledger;
 mod restoration;
 
 use serde::{Deserialize, Serialize};
@@ -24,10 +26,15 @@ pub use enroll::{
     ApprovalRequest, ApprovalWaiting, ChallengeAnswer, EnrollRequest, MAX_SALT_KEYS, PendingRequest, PendingRequests,
     RequestAnswer, RequestDecision, SaltEnrollRequest, SaltKeys, SaltKeysAnswer,
 };
+pub use fleet::{
+    Deployment, FirstEnd, FleetEntry, FleetPage, FleetQuery, FleetReport, Holder, HostReport, Lag, LagReason,
+    MAX_REPORTED, NameReport, ReportAnswer,
+};
 pub use health::{CaHealth, DeclarationHealth, Health, WitnessHealth};
 pub use hosts::{
     HostAnswer, HostCertificate, HostDetails, HostFork, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
 };
+pub use ledger::{Consistency, ConsistencyQuery};
 pub use restoration::{ClosedHealth, ReopenRequest};
 
 /// Media type of a certificate request body (RFC 5967).
@@ -276,6 +283,9 @@ pub struct AuditCertificate {
     /// The certificate in PEM; only when its serial was asked for and its signature is still stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
+    /// What its host said of this very certificate; only when its serial was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<FleetReport>,
 }
 
 /// `GET /v1/audit`.
@@ -325,27 +335,6 @@ pub struct AuditQuery {
     /// At most so many; 1000 at most, 100 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-}
-
-/// Filters of `GET /v1/ledger/consistency`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConsistencyQuery {
-    /// The size that is known.
-    pub old: u64,
-    /// The size that is new.
-    pub new: u64,
-}
-
-/// `GET /v1/ledger/consistency`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Consistency {
-    /// The size that was known.
-    pub old: u64,
-    /// The size that is new.
-    pub new: u64,
-    /// The proof (RFC 9162, section 2.1.4.1).
-    pub hashes: Vec<Digest>,
 }
 
 /// An error (RFC 9457).

@@ -166,7 +166,7 @@ impl World {
             files.into_iter().enumerate().map(|(n, text)| SourceFile::new(&format!("{n}.yaml"), text)).collect();
         let max_lifetime = Lifetime::days(std::num::NonZero::new(90).unwrap());
         let server_names = vec![ServerName::parse(SERVER_NAME).unwrap()];
-        let parsed = Declaration::parse(&files, &Rules { max_lifetime, server_names });
+        let parsed = Declaration::parse(&files, &Rules { max_lifetime, min_outage: None, server_names });
         if !model.is_good() {
             assert!(parsed.is_err());
             return;

@@ -173,6 +173,7 @@ impl World {
                 let key = std::fs::read_to_string(self.master.public(support::minion::HOST, "minions")).unwrap();
                 json(json!({ "keys": salt_hosts().map(|host| (host, key.clone())).collect::<BTreeMap<_, _>>() }))
             }
+            "POST /v1/report" => json(json!({ "names": [] })),
             "POST /v1/hosts/{host}" => json(json!({ "action": "disable" })),
             "POST /v1/reopen" => json(json!({ "hosts": 1 })),
             "POST /v1/tokens" => json(json!({ "host": self.new_host() })),

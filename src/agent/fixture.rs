@@ -55,6 +55,8 @@ pub(super) enum Fault {
     WrongConsistency,
     NoConsistency,
     LedgerBusy,
+    NoReports,
+    ReportsBusy,
 }
 
 /// Every leaf hash in memory; whatever a test does to it is signed all the same.
@@ -232,6 +234,9 @@ impl Daemon {
                 Some(statement) => reply(200, statement.clone()),
                 None => problem(404, "nothing was ever given up"),
             },
+            ("/v1/report", Fault::NoReports) => problem(404, "there is nothing at this path"),
+            ("/v1/report", Fault::ReportsBusy) => problem(429, "too often"),
+            ("/v1/report", _) => reply(200, r#"{"kept":1,"unknown":0}"#.to_owned()),
             (_, Fault::Broken) => problem(503, "the store is gone"),
             (_, Fault::Denied) => problem(403, "pg0.iad1.psf.io may not have it"),
             (path, _) => self.certificate(path, std::str::from_utf8(&body).unwrap()),

@@ -2,7 +2,7 @@
 //!
 //! `enroll` gets the identity, `obtain` gets one certificate and checks it, `placement` says where it
 //! goes, `install` puts files in place and `copies` the copies of them, `renew` does it for everything
-//! that is due, `files` reads and `directory` writes where others may interfere, `ledger` holds every answer to the CA's ledger, `status` tells how things stand.
+//! that is due, `files` reads and `directory` writes where others may interfere, `ledger` holds every answer to the CA's ledger, `status` tells how things stand, `reporting` tells the CA.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -32,6 +32,7 @@ pub mod ledger;
 pub mod obtain;
 pub mod placement;
 pub mod renew;
+pub mod reporting;
 pub mod salt;
 pub mod settings;
 pub mod status;

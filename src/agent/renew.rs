@@ -1,5 +1,6 @@
 //! Renews whatever is due: the identity first, then every bundle, each on its own.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
@@ -8,7 +9,7 @@ use super::identity::{self, Enrolment};
 use super::ledger::Memory;
 use super::obtain::Exchange;
 use super::status::{Found, survey};
-use super::{Agent, AgentError, anchor, copies, enroll, install, obtain};
+use super::{Agent, AgentError, anchor, copies, enroll, install, obtain, reporting};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::renewal::{self, Installed, Reason, Verdict};
@@ -98,8 +99,14 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
             if options.dry_run { Ok(Vec::new()) } else { copies::keep_installed(agent, &name, &enrolment.anchors) };
         names.push(Line::new(name, outcome, copies.map_err(|error| error.to_string())));
     }
+    let untold = match (&mut connection, options.dry_run) {
+        (Ok(client), false) => reporting::tell(agent, client, &enrolment, &BTreeMap::new()).await.err(),
+        _ => None,
+    };
+    let untold = untold.map(|error| error.to_string());
     let (ledger_trouble, ledger_recovered) = (ledger.trouble(), ledger.news().cloned());
-    Ok(Report { host: enrolment.host, identity, trust_problem, trust_written, ledger_trouble, ledger_recovered, names })
+    let host = enrolment.host;
+    Ok(Report { host, identity, trust_problem, trust_written, ledger_trouble, ledger_recovered, names, untold })
 }
 
 async fn same_roots(client: &mut Client, trusted: &[CertificateDer<'_>]) -> Result<(), AgentError> {

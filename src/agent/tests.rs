@@ -146,6 +146,24 @@ async fn a_name_with_an_rsa_key_is_left_to_people_and_fails_no_timer() {
 }
 
 #[tokio::test]
+async fn a_daemon_too_old_for_reports_is_asked_once_a_day_and_one_that_is_busy_at_the_next_run() {
+    let world = World::enrolled().await;
+    let reports = || world.daemon.seen.lock().unwrap().iter().filter(|path| *path == "/v1/report").count();
+    world.set(Fault::ReportsBusy);
+    for sent in 1..=2 {
+        let report = world.renew(now()).await;
+        assert_eq!((report.exit_code(), report.untold.as_deref(), reports()), (0, Some("too often"), sent));
+    }
+    world.set(Fault::NoReports);
+    for (later, sent) in [(Duration::ZERO, 3), (Duration::from_secs(60), 3), (DAY, 4)] {
+        let report = world.renew(now().plus(later)).await;
+        assert_eq!((report.exit_code(), report.untold.as_deref()), (0, None), "{report:?}");
+        // What is renewed after a day would be news besides, and is one report with it.
+        assert_eq!(reports(), sent, "{later:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_dry_run_asks_and_changes_nothing() {
     let world = World::enrolled().await;
     let options = Options { force: true, dry_run: true };

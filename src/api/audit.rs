@@ -12,11 +12,13 @@ use super::problem::Refusal;
 use crate::ca::certificate::certificate_pem;
 use crate::ca::signer::assemble;
 use crate::digest::Digest;
+use crate::grant::CertificateKind;
 use crate::ledger::{CertificateRecord, Event};
-use crate::store::{StoredBody, StoredEntry, StoredState};
+use crate::name::DnsName;
+use crate::store::{StoreError, StoredBody, StoredEntry, StoredState};
 use crate::wire::{
     AuditCertificate, AuditEntry, AuditEvent, AuditPage, AuditQuery, CertificateState, DeclarationFile,
-    DeclarationText, EventKind,
+    DeclarationText, EventKind, FleetReport, Holder,
 };
 
 /// Entries, newest first: all of them for an operator, its own certificates for a host.
@@ -39,8 +41,11 @@ pub(super) async fn list(
     let (page, next) = api.ca.store.entries(query, api.ca.clock.now()).await?;
     let mut entries = Vec::with_capacity(page.len());
     for stored in page {
-        let body = if whole { api.ca.store.body(stored.index).await? } else { None };
-        entries.push(entry(&api, stored, body));
+        let (body, report) = match whole {
+            true => (api.ca.store.body(stored.index).await?, reported(&api, &stored.event).await?),
+            false => (None, None),
+        };
+        entries.push(entry(&api, stored, body, report));
     }
     Ok(Json(AuditPage { entries, next }))
 }
@@ -58,10 +63,26 @@ pub(super) async fn declaration(
     Ok(Json(DeclarationText { sha256, since: stored.since, in_force, files }))
 }
 
-fn entry(api: &Api, stored: StoredEntry, body: Option<StoredBody>) -> AuditEntry {
+/// What the host said last of the name, if that was of this certificate.
+async fn reported(api: &Api, event: &Event) -> Result<Option<FleetReport>, StoreError> {
+    let Event::Certificate(CertificateRecord {
+        kind: CertificateKind::Service, host: Some(host), name, serial, ..
+    }) = event
+    else {
+        return Ok(None);
+    };
+    let Ok(name) = DnsName::parse(name) else { return Ok(None) };
+    let told = api.ca.store.told(Holder { host: host.clone(), name }).await?;
+    Ok(told.filter(|told| told.serial == *serial).map(FleetReport::from))
+}
+
+fn entry(api: &Api, stored: StoredEntry, body: Option<StoredBody>, report: Option<FleetReport>) -> AuditEntry {
     let StoredEntry { index, time, event, leaf_hash, state } = stored;
     let event = match event {
-        Event::Certificate(record) => AuditEvent::Certificate(Box::new(certificate(api, record, state, body))),
+        Event::Certificate(record) => {
+            let certificate = AuditCertificate { report, ..certificate(api, record, state, body) };
+            AuditEvent::Certificate(Box::new(certificate))
+        }
         Event::Declaration { sha256, names } => AuditEvent::Declaration { sha256, names },
         Event::TokenMade { token, host, expires, replace, operator_uid } => {
             AuditEvent::TokenMade { token, host, expires, replace, operator_uid }
@@ -109,5 +130,6 @@ fn certificate(
         body_dropped: state.is_some_and(|state| state.dropped),
         rule: record.rule,
         certificate: pem,
+        report: None,
     }
 }

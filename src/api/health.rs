@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, response};
 
 use super::caller::Operator;
+use super::fleet;
 use super::problem::Refusal;
 use super::{Api, OPENAPI};
 use crate::cosigning::Standing;
@@ -89,6 +90,10 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     let hosts = api.ca.store.hosts();
     for state in HostState::ALL {
         api.metrics.hosts(state, hosts.iter().filter(|host| host.state == state).count());
+    }
+    // A ledger that cannot be read is told by others; what is known otherwise is worth having then.
+    if let Ok(counts) = fleet::counts(&api).await {
+        api.metrics.fleet(counts);
     }
     api.metrics.at_work(api.throttle.at_work());
     if let Some(standing) = api.ca.checkpoints.witness() {

@@ -7,6 +7,7 @@ mod certs;
 mod ciphers;
 mod decision;
 mod enroll;
+mod fleet;
 mod health;
 mod hosts;
 mod ledger;
@@ -30,6 +31,7 @@ use crate::name::HostName;
 use crate::telemetry::Metrics;
 use crate::token::ServerAddress;
 
+pub use fleet::FleetCount;
 pub use throttle::Throttle;
 
 /// The document that describes the API, also in `docs/`.
@@ -46,6 +48,8 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     /// What is asked for, and how much of it is served.
     pub throttle: Throttle,
+    /// What the fleet was last counted to be, for metrics.
+    pub fleet: FleetCount,
     /// `PSF_CA.pem` as it is served.
     pub trust_bundle: String,
     /// Hosts that may list, show and disable hosts.
@@ -102,6 +106,8 @@ pub fn routes() -> Vec<Route> {
         route("POST", RENEWAL, Listener::Network, post(enroll::renew_identity)),
         route("GET", "/v1/certs", Listener::Network, get(certs::list)),
         route("POST", "/v1/certs/{name}", Listener::Network, post(certs::issue)),
+        route("POST", "/v1/report", Listener::Network, post(fleet::report)),
+        route("GET", "/v1/fleet", Listener::Both, get(fleet::list)),
         route("GET", "/v1/ciphers", Listener::Both, get(ciphers::default)),
         route("GET", "/v1/ciphers/{name}", Listener::Both, get(ciphers::of_name)),
         route("GET", "/v1/audit", Listener::Both, get(audit::list)),

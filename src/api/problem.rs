@@ -80,6 +80,8 @@ pub(super) enum Refusal {
          go on in {}", describe(*.after)
     )]
     TooManyRequests { host: HostName, after: Duration },
+    #[error("{host} reports too often what it has; it may do so again in {}", describe(*.after))]
+    TooManyReports { host: HostName, after: Duration },
     #[error(
         "more enrolments are tried from {from} than limits.enroll_burst and limits.enroll_per_minute in ca.yaml allow; \
          the next may come in {}", describe(*.after)
@@ -194,7 +196,7 @@ impl Refusal {
             Self::NoSuchDeclaration(_) => (StatusCode::NOT_FOUND, "no-such-declaration", "Never in force"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "Nothing here"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "Not this way"),
-            Self::TooManyRequests { .. } => {
+            Self::TooManyRequests { .. } | Self::TooManyReports { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "The host asks too often")
             }
             Self::TooManyEnrolments { .. } => {
@@ -211,7 +213,9 @@ impl Refusal {
     /// When the same request may do better; none where it will not by itself.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyRequests { after, .. } | Self::TooManyEnrolments { after, .. } => Some(*after),
+            Self::TooManyRequests { after, .. }
+            | Self::TooManyReports { after, .. }
+            | Self::TooManyEnrolments { after, .. } => Some(*after),
             Self::Issue(IssueError::Record(RecordError::Closed))
             | Self::NotLetIn(IssueError::Record(RecordError::Closed))
             | Self::NotIssued { error: IssueError::Record(RecordError::Closed), .. } => Some(CLOSED_FOR),

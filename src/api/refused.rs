@@ -44,6 +44,7 @@ impl Noted {
             | Refusal::NoSuchPath
             | Refusal::NoSuchMethod
             | Refusal::TooManyRequests { .. }
+            | Refusal::TooManyReports { .. }
             | Refusal::TooManyEnrolments { .. }
             | Refusal::Overloaded
             | Refusal::TooSlow

@@ -18,6 +18,8 @@ use crate::source::Source;
 
 /// Hosts, and addresses, of which each generation of [`Rates`] remembers so many.
 const REMEMBERED: usize = 16_384;
+/// Reports of one host: one a day, and one after each run that changed something; a script may issue many names in turn.
+const REPORTS: Rate = Rate::per_minute(count(60), count(2));
 /// Log lines about refusals that anyone can cause as often as they like.
 const LINES: Rate = Rate::per_minute(count(100), count(60));
 
@@ -26,6 +28,7 @@ const LINES: Rate = Rate::per_minute(count(100), count(60));
 pub struct Throttle {
     issue: Rates<HostName>,
     enroll: Rates<Source>,
+    report: Rates<HostName>,
     lines: LogGate,
     at_work: AtomicUsize,
     /// Requests of hosts at one time; those beyond are served only where they are urgent.
@@ -41,6 +44,7 @@ impl Throttle {
         Self {
             issue: Rates::new(limits.issue, REMEMBERED),
             enroll: Rates::new(limits.enroll, REMEMBERED),
+            report: Rates::new(REPORTS, REMEMBERED),
             lines: LogGate::new(LINES),
             at_work: AtomicUsize::new(0),
             // A connection has one request at a time. The last quarter of them is for those who cannot wait.
@@ -58,6 +62,11 @@ impl Throttle {
     /// Counts one enrolment that is tried from `source`, whatever comes of it.
     pub(super) fn enroll(&self, source: Source, now: Timestamp) -> Result<(), Refusal> {
         self.enroll.take(&source, now).map_err(|after| Refusal::TooManyEnrolments { from: source, after })
+    }
+
+    /// Counts one report of `host`; the host was admitted.
+    pub(super) fn report(&self, host: &HostName, now: Timestamp) -> Result<(), Refusal> {
+        self.report.take(host, now).map_err(|after| Refusal::TooManyReports { host: host.clone(), after })
     }
 
     /// How many requests of hosts are in progress.

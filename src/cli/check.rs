@@ -1,16 +1,19 @@
 //! What `psfca check` prints.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::table::align;
 use crate::clock::Timestamp;
+use crate::config::IDENTITY_GRACE;
 use crate::declaration::{Declaration, Service};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::digest::Digest;
 use crate::grant::Place;
 use crate::name::{DnsName, HostName, RoleName};
+use crate::outage;
 use crate::policy;
 use crate::profile::{KeyKind, Usages};
 use crate::wire::CaHealth;
@@ -19,14 +22,23 @@ use crate::wire::CaHealth;
 const MAX_HOSTS: usize = 4;
 
 /// What is known beside the declaration.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Known {
     /// The hosts of `--hosts`, or the enrolled ones; none when neither could be read.
     pub hosts: Option<Vec<HostName>>,
+    /// For how long after its end an identity can be renewed, by ca.yaml.
+    pub identity_grace: Duration,
     /// The CA's certificates; empty without a CA, or when it could not be asked.
     pub ca: Vec<CaHealth>,
     /// Why the daemon could not be asked for its hosts; none where nobody tried.
     pub unasked: Option<String>,
+}
+
+/// Nothing.
+impl Default for Known {
+    fn default() -> Self {
+        Self { hosts: None, identity_grace: IDENTITY_GRACE, ca: Vec::new(), unasked: None }
+    }
 }
 
 /// One message, for programs.
@@ -71,12 +83,28 @@ struct Name<'a> {
     hosts: Option<Vec<&'a HostName>>,
 }
 
+/// For how long the CA may be gone before the first certificate of a fleet ends.
+#[derive(Debug, Serialize)]
+struct Outage<'a> {
+    seconds: u64,
+    /// What ends first; absent where it is the identities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a DnsName>,
+}
+
+fn outage<'d>(declaration: &'d Declaration, known: &Known) -> (Duration, Option<&'d Service>) {
+    let lives = declaration.services().map(|service| (service, service.terms.lifetime.as_duration()));
+    outage::of_all(lives, known.identity_grace)
+}
+
 #[derive(Serialize)]
 struct Report<'a> {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     declaration: Option<Digest>,
     names: Vec<Name<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outage: Option<Outage<'a>>,
     ca: &'a [CaHealth],
     messages: Vec<Message<'a>>,
     /// Messages that were counted and left out.
@@ -111,6 +139,10 @@ pub fn json(declaration: Option<&Declaration>, known: &Known, messages: &Diagnos
         ok: declaration.is_some(),
         declaration: declaration.map(Declaration::digest),
         names: names.collect(),
+        outage: declaration.map(|declaration| {
+            let (length, service) = outage(declaration, known);
+            Outage { seconds: length.as_secs(), name: service.map(|service| &service.name) }
+        }),
         ca: &known.ca,
         messages: messages.iter().map(Message::from).collect(),
         omitted: messages.omitted(),
@@ -133,6 +165,13 @@ pub fn table(declaration: &Declaration, known: &Known, messages: &Diagnostics, n
         out.push_str(&ends(&known.ca, now));
         out.push('\n');
     }
+    let (length, service) = outage(declaration, known);
+    let first = service.map_or_else(
+        || "the hosts' identities".to_owned(),
+        |service| format!("{}, {}", service.name, service.terms.lifetime),
+    );
+    let length = humantime::format_duration(length);
+    out.push_str(&format!("The CA may be gone for {length} before a certificate ends ({first}).\n"));
     out.push_str(&summary(declaration, known, messages));
     out
 }

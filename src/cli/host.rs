@@ -55,6 +55,14 @@ pub fn note(text: &str) -> io::Result<()> {
     writeln!(io::stderr().lock(), "psfca: {}", printable_lines(&cut(text, MAX_REMARK)))
 }
 
+/// Prints why the CA does not know what is installed, beside the result.
+///
+/// # Errors
+/// When standard error is closed.
+pub fn untold(why: &str) -> io::Result<()> {
+    note(&format!("what is installed could not be told to the CA, which changes nothing here: {why}"))
+}
+
 /// Prints what was gathered in `out`. A part of it may be what the CA said, or what lies in a certificate.
 fn say(out: &[u8]) -> io::Result<()> {
     io::stdout().lock().write_all(printable_lines(&String::from_utf8_lossy(out)).as_bytes())

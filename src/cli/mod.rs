@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod backup;
 pub mod check;
+pub mod fleet;
 pub mod host;
 pub mod hosts;
 pub mod init;
@@ -59,6 +60,11 @@ pub enum Command {
     Token(Token),
     /// List, show, approve, disable, enable and remove hosts
     Host(hosts::Hosts),
+    /// Show what is issued, installed and served, name by name on each host, and what lags
+    #[command(
+        after_help = "Exit codes: 0 nothing that should have been renewed has ended or ends soon, 5 something has, 1 or, with --as-host, 3 or 4 as `psfca renew` it could not be found out."
+    )]
+    Fleet(fleet::Fleet),
     /// List, explain, verify and export everything that the CA ever did
     Audit(Audit),
     /// Copy the ledger to a new file, while the daemon runs or not, and verify the copy

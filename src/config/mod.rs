@@ -16,6 +16,8 @@ use crate::profile::{Lifetime, SubjectAltNames, SubjectFields};
 use crate::rate::{Rate, count};
 use crate::token::{ServerAddress, ServerName};
 
+/// For how long after its end an identity can be renewed when `ca.yaml` does not say.
+pub const IDENTITY_GRACE: Duration = Duration::from_secs(7 * 86_400);
 /// Lifetime of the daemon's own certificate, in days; it renews itself while running.
 const DAEMON_DAYS: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(6);
 
@@ -183,6 +185,8 @@ pub struct CaConfig {
     pub admin_group: Option<String>,
     /// The longest lifetime a declaration may ask for (`max_days`).
     pub max_lifetime: Lifetime,
+    /// The shortest outage of the CA that every declared name has to stand (`min_outage`); none: any.
+    pub min_outage: Option<Duration>,
     /// How long after a certificate's end its body is kept (`retention`); none: for ever.
     pub retention: Option<Duration>,
     /// For how long after its end an identity can still be renewed (`identity_grace_days`).

@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::subject::subject;
-use super::{CaConfig, CaKeyKind, CaName, Limits, WitnessConfig, WitnessUrl};
+use super::{CaConfig, CaKeyKind, CaName, IDENTITY_GRACE, Limits, WitnessConfig, WitnessUrl};
 use crate::diagnostic::{Diagnostics, SourceFile};
 use crate::ledger::cosignature::WitnessKey;
 use crate::name::{DnsName, HostName};
+use crate::outage;
 use crate::profile::{Lifetime, SHORTEST_LIFETIME};
 use crate::rate::Rate;
 use crate::token::{ServerAddress, ServerName};
 use crate::yaml::reader::{Fields, Reader};
 use crate::yaml::{self, Node};
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "name",
     "cert_opts",
     "trust_domain",
@@ -33,6 +34,7 @@ const KEYS: [&str; 18] = [
     "admin_group",
     "operators",
     "max_days",
+    "min_outage",
     "retention",
     "identity_grace_days",
     "limits",
@@ -46,8 +48,7 @@ const MAX_SERVER_NAMES: usize = 100;
 const MAX_OPERATORS: usize = 100;
 /// Lifetime ceiling when `ca.yaml` names none.
 const DEFAULT_MAX_DAYS: u64 = 90;
-/// For how many days after its end an identity can be renewed when `ca.yaml` does not say, and the most.
-const IDENTITY_GRACE_DAYS: u64 = 7;
+/// For how many days after its end an identity can be renewed at most.
 const MAX_IDENTITY_GRACE_DAYS: u64 = 30;
 /// Highest ceiling: well inside the three years of an issuing CA (rule R5).
 const HIGHEST_MAX_DAYS: f64 = 825.0;
@@ -88,9 +89,10 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
     let operators = fields.get("operators").map(|node| operators(reader, node)).unwrap_or_default();
     let max_lifetime = max_lifetime(reader, fields);
     let retention = retention(reader, fields);
-    let grace = fields.get("identity_grace_days").map_or(Some(IDENTITY_GRACE_DAYS), |node| {
+    let grace = fields.get("identity_grace_days").map_or(Some(IDENTITY_GRACE.as_secs() / 86_400), |node| {
         reader.integer(node, "identity_grace_days", 0..=MAX_IDENTITY_GRACE_DAYS)
     });
+    let min_outage = min_outage(reader, fields, grace);
     let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
     let witness = fields.get("witness").map(|node| witness(reader, node));
     let ca_key = fields.get("ca_key").map_or(CaKeyKind::default(), |node| ca_key(reader, node));
@@ -109,6 +111,7 @@ fn read(reader: &mut Reader<'_>, root: &Node, fields: Fields<'_>) -> Option<CaCo
         admin_group,
         operators,
         max_lifetime: max_lifetime?,
+        min_outage: min_outage?,
         retention: retention?,
         identity_grace: Duration::from_secs(grace? * 86_400),
         limits,
@@ -288,6 +291,27 @@ fn max_lifetime(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<Lifetime>
         );
     }
     lifetime
+}
+
+/// None inside stands for any outage. One that the hosts' own identities do not stand is a mistake here: no
+/// declaration could make up for it.
+fn min_outage(
+    reader: &mut Reader<'_>,
+    fields: Fields<'_>,
+    identity_grace_days: Option<u64>,
+) -> Option<Option<Duration>> {
+    let Some(node) = fields.get("min_outage") else { return Some(None) };
+    let length = reader.parsed(node, "min_outage", "write a span of time such as 9h or 2d", |text| {
+        humantime::parse_duration(text).map_err(|_| "that is no span of time")
+    })?;
+    let most = outage::of_identity(Duration::from_secs(identity_grace_days? * 86_400));
+    if length > most {
+        let [length, most] = [length, most].map(humantime::format_duration);
+        let message = format!("min_outage cannot be {length}: the hosts' identities stand an outage of {most}");
+        reader.error(&node.span, message, "write less, or raise identity_grace_days");
+        return None;
+    }
+    Some(Some(length))
 }
 
 /// None inside stands for ever.

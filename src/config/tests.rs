@@ -27,7 +27,7 @@ fn three_keys_are_enough_and_the_defaults_are_those_that_are_documented() {
 fn everything_can_be_set() {
     let more = "trust_domain: hosts.example\nca_key: ecdsa-p384\nlisten: \"[::1]:0\"\naddress: ca.psf.io:9443\n\
                 state: state\ntrust_bundle: out/x.pem\nadmin_socket: admin.sock\nadmin_group: psfca-admin\noperators: [ops0.psf.io]\n\
-                max_days: 0.5\nretention: 30\nidentity_grace_days: 0\ncert_opts: {C: US, ST: NH, O: Pythön, emailAddress: a@b.io}\n\
+                max_days: 0.5\nmin_outage: 3h 30m\nretention: 30\nidentity_grace_days: 0\ncert_opts: {C: US, ST: NH, O: Pythön, emailAddress: a@b.io}\n\
                 limits: {connections: 7, body_kib: 4, handshake_seconds: 1, header_seconds: 2, request_seconds: 3, \
                 connections_each: 2, issue_burst: 4, issue_per_second: 5, enroll_burst: 6, enroll_per_minute: 8}\n";
     let config = parse(&format!("{LEAST}{more}")).unwrap();
@@ -39,6 +39,7 @@ fn everything_can_be_set() {
     assert_eq!(config.admin_socket, PathBuf::from("conf/admin.sock"));
     assert_eq!(config.operators.iter().map(|host| host.as_str()).collect::<Vec<_>>(), ["ops0.psf.io"]);
     assert_eq!((config.max_lifetime.to_string().as_str(), config.identity_grace), ("12 hours", Duration::ZERO));
+    assert_eq!(config.min_outage, Some(Duration::from_secs(12_600)));
     assert_eq!(config.subject.organization.as_deref(), Some("Pythön"));
     assert_eq!(config.retention, Some(Duration::from_secs(30 * 86_400)));
     assert_eq!(parse(&format!("{LEAST}retention: forever\n")).unwrap().retention, None);
@@ -52,7 +53,7 @@ fn everything_can_be_set() {
 #[test]
 fn every_mistake_is_reported_at_once() {
     let text = "nam: x\nname: a/b\ncert_opts: {C: usa, CN: x, O: \" x\", emailAddress: nobody}\nserver_names: [CA.psf.io]\n\
-                declaration: []\nlisten: 8443\naddress: nowhere\nmax_days: 1000\nretention: 0\nidentity_grace_days: 31\n\
+                declaration: []\nlisten: 8443\naddress: nowhere\nmax_days: 1000\nmin_outage: soon\nretention: 0\nidentity_grace_days: 31\n\
                 ca_key: rsa\nadmin_group: \"a b\"\n\
                 limits: {connections: 0, body_kib: many, hand: 1}\n";
     insta::assert_snapshot!(parse(text).unwrap_err());

@@ -9,6 +9,7 @@ mod roles;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::CaConfig;
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile};
@@ -28,6 +29,8 @@ pub use names::{LONGEST_NAME, canonical};
 pub struct Rules {
     /// The longest lifetime a name may have.
     pub max_lifetime: Lifetime,
+    /// The shortest outage of the CA that a name has to stand; none: any.
+    pub min_outage: Option<Duration>,
     /// The CA's own names, which no declaration may give away.
     pub server_names: Vec<ServerName>,
 }
@@ -36,14 +39,16 @@ impl Rules {
     /// What this `ca.yaml` demands.
     #[must_use]
     pub fn of(config: &CaConfig) -> Self {
-        Self { max_lifetime: config.max_lifetime, server_names: config.server_names.clone() }
+        let CaConfig { max_lifetime, min_outage, server_names, .. } = config;
+        Self { max_lifetime: *max_lifetime, min_outage: *min_outage, server_names: server_names.clone() }
     }
 }
 
 impl Default for Rules {
-    /// Ninety days, and no names of the CA: what `psfca check FILE` assumes without a `ca.yaml`.
+    /// Ninety days, any outage, and no names of the CA: what `psfca check FILE` assumes without a `ca.yaml`.
     fn default() -> Self {
-        Self { max_lifetime: Lifetime::days(std::num::NonZeroU32::MIN.saturating_add(89)), server_names: Vec::new() }
+        let max_lifetime = Lifetime::days(std::num::NonZeroU32::MIN.saturating_add(89));
+        Self { max_lifetime, min_outage: None, server_names: Vec::new() }
     }
 }
 

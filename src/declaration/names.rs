@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{DraftService, Rules};
 use crate::grant::ServiceTerms;
 use crate::name::{DnsName, NameError, RoleName};
+use crate::outage;
 use crate::profile::{KeyKind, Lifetime, SHORTEST_LIFETIME, Usages};
 use crate::token::ServerName;
 use crate::yaml::reader::{Fields, Reader};
@@ -43,7 +44,7 @@ pub(super) fn read(reader: &mut Reader<'_>, entry: &Entry, rules: &Rules) -> Opt
         aliases: aliases.iter().map(|(alias, _)| alias.clone()).collect(),
         ip: addresses(reader, fields, rules),
         usages: usages(reader, fields),
-        lifetime: lifetime(reader, fields, entry, rules),
+        lifetime: lasting(reader, fields, entry, rules),
         key: key(reader, fields),
         ca_made_key: ca_made_key(reader, fields),
     };
@@ -184,6 +185,22 @@ fn usages(reader: &mut Reader<'_>, fields: Fields<'_>) -> Usages {
         (false, true) => Usages::Client,
         _ => Usages::Server,
     }
+}
+
+/// A lifetime that stands the outages that it has to; an error has the place of the days.
+fn lasting(reader: &mut Reader<'_>, fields: Fields<'_>, entry: &Entry, rules: &Rules) -> Lifetime {
+    let lifetime = lifetime(reader, fields, entry, rules);
+    let stands = outage::of_life(lifetime.as_duration());
+    if let Some(least) = rules.min_outage.filter(|least| stands < *least) {
+        let span = fields.get("days").map_or(&entry.key_span, |node| &node.span);
+        let [stands, least] = [stands, least].map(humantime::format_duration);
+        let message = format!(
+            "{} with {lifetime} stands an outage of the CA of {stands}, and min_outage in ca.yaml is {least}",
+            entry.key
+        );
+        reader.error(span, message, "set days to more, or lower min_outage");
+    }
+    lifetime
 }
 
 /// One day where nothing is written, and where a mistake has been reported.

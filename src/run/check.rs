@@ -60,7 +60,7 @@ fn read(args: &Check) -> Result<Checked, ReadError> {
     let (declaration, files, more) = if args.files.is_empty() {
         let (config, notes) = read_config(&args.config.config)?;
         messages.append(notes);
-        known = ask_ca(&config);
+        known = Known { identity_grace: config.identity_grace, ..ask_ca(&config) };
         read_declaration(&config)?
     } else {
         read_declaration_files(&args.files, &Rules::default())?
@@ -85,7 +85,7 @@ fn ask_ca(config: &CaConfig) -> Known {
             let health: Health = client.get_json("/healthz").await?;
             let hosts = hosts.into_iter().filter(|summary| summary.state != HostState::Removed);
             let hosts = hosts.map(|summary| summary.host).collect();
-            anyhow::Ok(Known { hosts: Some(hosts), ca: health.ca, unasked: None })
+            anyhow::Ok(Known { hosts: Some(hosts), ca: health.ca, ..Known::default() })
         })
     });
     asked.unwrap_or_else(|error| {
@@ -93,7 +93,7 @@ fn ask_ca(config: &CaConfig) -> Known {
         let now = SystemClock.now();
         let ca = certificates.iter().flat_map(CaCertificates::each);
         let ca = ca.map(|(kind, ca)| ca_health(kind, ca.not_after(), now)).collect();
-        Known { hosts: None, ca, unasked: Some(error.to_string()) }
+        Known { ca, unasked: Some(error.to_string()), ..Known::default() }
     })
 }
 

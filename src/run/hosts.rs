@@ -1,5 +1,6 @@
 //! `psfca host`: operators see and change the hosts, over the admin socket or as a host that may.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -21,53 +22,60 @@ use crate::wire::{HostAnswer, HostDetails, HostRequest, HostSummary, PendingRequ
 
 /// Does what the words say.
 pub(super) fn run(args: &Hosts) -> anyhow::Result<ExitCode> {
+    let (as_host, settings) = (args.as_host, args.host_config.as_deref());
+    let change = |host: &HostChanged, action| {
+        with_client(as_host, settings, &host.config, async |client| change(client, host, action).await)
+    };
     match &args.command {
         HostCommand::List(list) if list.pending => pending(args, list),
-        HostCommand::List(list) => with_client(args, &list.config, async |client| show_list(client, list).await),
-        HostCommand::Show(host) => with_client(args, &host.config, async |client| show_host(client, host).await),
-        HostCommand::Disable(host) => change(args, host, HostAction::Disable),
-        HostCommand::Enable(host) => change(args, host, HostAction::Enable),
+        HostCommand::List(list) => {
+            with_client(as_host, settings, &list.config, async |client| show_list(client, list).await)
+        }
+        HostCommand::Show(host) => {
+            with_client(as_host, settings, &host.config, async |client| show_host(client, host).await)
+        }
+        HostCommand::Disable(host) => change(host, HostAction::Disable),
+        HostCommand::Enable(host) => change(host, HostAction::Enable),
         HostCommand::Approve(key) => decide(args, key, RequestAction::Approve),
         HostCommand::Reject(key) => decide(args, key, RequestAction::Reject),
         HostCommand::ImportSalt(import) => super::salt_keys::run(args, import),
-        HostCommand::Remove(host) => change(args, host, HostAction::Remove),
+        HostCommand::Remove(host) => change(host, HostAction::Remove),
     }
 }
 
-/// A connection to the daemon: over the admin socket, or with this host's identity.
-fn with_client(
-    args: &Hosts,
+/// Works over a connection to the daemon: over the admin socket, or with this host's identity.
+pub(super) fn with_client(
+    as_host: bool,
+    settings: Option<&Path>,
     config: &CaConfigFile,
-    work: impl AsyncFnOnce(&mut Client) -> Result<(), anyhow::Error>,
+    work: impl AsyncFnOnce(&mut Client) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
-    if args.as_host {
-        let settings = HostConfigFile { config: args.host_config.clone() };
+    if as_host {
+        let settings = HostConfigFile { config: settings.map(Path::to_owned) };
         return with_agent(&settings, async |agent| {
             let enrolment = Enrolment::load(&agent.settings.state)?;
             let mut client = agent.connect(&enrolment).await?;
-            work(&mut client).await?;
-            Ok(ExitCode::SUCCESS)
+            work(&mut client).await
         });
     }
     let config = super::config(&config.config)?;
     super::runtime()?.block_on(async {
         let mut client = Client::connect_unix(&config.admin_socket).await?;
         work(&mut client).await
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
-async fn show_list(client: &mut Client, args: &HostList) -> anyhow::Result<()> {
+async fn show_list(client: &mut Client, args: &HostList) -> anyhow::Result<ExitCode> {
     let hosts: Vec<HostSummary> = client.get_json("/v1/hosts").await.map_err(AgentError::from)?;
     if args.json {
         cli::hosts::print_list_json(&hosts)?;
     } else {
         cli::hosts::print_list(&hosts, SystemClock.now())?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn show_host(client: &mut Client, args: &HostShow) -> anyhow::Result<()> {
+async fn show_host(client: &mut Client, args: &HostShow) -> anyhow::Result<ExitCode> {
     let path = format!("/v1/hosts/{}", args.host);
     let details: HostDetails = client.get_json(&path).await.map_err(AgentError::from)?;
     if args.json {
@@ -75,17 +83,15 @@ async fn show_host(client: &mut Client, args: &HostShow) -> anyhow::Result<()> {
     } else {
         cli::hosts::print_details(&details, SystemClock.now())?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-fn change(args: &Hosts, change: &HostChanged, action: HostAction) -> anyhow::Result<ExitCode> {
+async fn change(client: &mut Client, change: &HostChanged, action: HostAction) -> anyhow::Result<ExitCode> {
     let body = serde_json::to_vec(&HostRequest { action, remark: change.reason.clone() })?;
-    with_client(args, &change.config, async |client| {
-        let answer: HostAnswer =
-            send(client, &format!("/v1/hosts/{}", change.host), body).await.map_err(AgentError::from)?;
-        cli::hosts::print_answer(action, &answer)?;
-        Ok(())
-    })
+    let answer: HostAnswer =
+        send(client, &format!("/v1/hosts/{}", change.host), body).await.map_err(AgentError::from)?;
+    cli::hosts::print_answer(action, &answer)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A connection over the admin socket, for what hosts may not do.
@@ -95,7 +101,7 @@ pub(super) fn with_admin_socket(
     work: impl AsyncFnOnce(&mut Client) -> Result<(), anyhow::Error>,
 ) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!args.as_host, "this can be done on the CA machine only, without --as-host");
-    with_client(args, config, work)
+    with_client(false, None, config, async |client| work(client).await.map(|()| ExitCode::SUCCESS))
 }
 
 fn pending(args: &Hosts, list: &HostList) -> anyhow::Result<ExitCode> {

@@ -1,5 +1,6 @@
 //! `psfca issue`
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -7,7 +8,7 @@ use super::host::with_agent;
 use crate::agent::identity::{self, Enrolment};
 use crate::agent::ledger::Memory;
 use crate::agent::obtain::{self, Exchange, Request};
-use crate::agent::{Agent, AgentError, copies};
+use crate::agent::{Agent, AgentError, copies, reporting};
 use crate::ca::bundle::Bundle;
 use crate::cli;
 use crate::name::DnsName;
@@ -41,7 +42,10 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
         if args.stdout {
             cli::host::text(&bundle.to_pem())?
         } else {
-            install(agent, &enrolment, &args.name, &bundle)?
+            install(agent, &enrolment, &args.name, &bundle)?;
+            if let Err(error) = reporting::tell(agent, &mut client, &enrolment, &BTreeMap::new()).await {
+                cli::host::untold(&error.to_string())?;
+            }
         }
         after(&ledger)
     })

@@ -7,6 +7,7 @@ mod ciphers;
 mod declaration_files;
 mod demo;
 mod enroll;
+mod fleet;
 mod host;
 mod hosts;
 mod init;
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Token(args) => token::run(args),
         Command::Host(args) => hosts::run(args),
+        Command::Fleet(args) => fleet::run(args),
         Command::Backup(args) => backup::back_up_ledger(args),
         Command::Restore(args) => backup::restore_ledger(args),
         Command::Reopen(args) => backup::reopen(args),

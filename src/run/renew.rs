@@ -22,6 +22,9 @@ pub(super) fn run(args: &cli::Renew) -> anyhow::Result<ExitCode> {
                 cli::host::note(&note)?;
             }
         }
+        if let Some(why) = &report.untold {
+            cli::host::untold(why)?;
+        }
         if let Some(recovery) = &report.ledger_recovered {
             cli::host::recovered(recovery)?;
         }

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{init, reload, retention};
-use crate::api::{self, Api, Listener, RequestLimits, Throttle};
+use crate::api::{self, Api, FleetCount, Listener, RequestLimits, Throttle};
 use crate::ca::authorities::{Authorities, CaFiles};
 use crate::ca::key_file::load_ledger_key;
 use crate::challenge::Challenges;
@@ -94,6 +94,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         ca: Arc::clone(&ca),
         metrics,
         throttle: Throttle::new(&config.limits),
+        fleet: FleetCount::default(),
         trust_bundle,
         operators: config.operators.clone(),
         address: config

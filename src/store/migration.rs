@@ -16,11 +16,12 @@ pub(super) struct Step {
 }
 
 /// Every step, in order.
-pub(super) const STEPS: [Step; 4] = [
+pub(super) const STEPS: [Step; 5] = [
     Step { to: 2, sql: BODIES },
     Step { to: 3, sql: HOSTS_AND_BACKUPS },
     Step { to: 4, sql: RENEWALS },
     Step { to: 5, sql: WAYS_IN },
+    Step { to: 6, sql: REPORTS },
 ];
 
 /// Version 2: bodies lie apart from the columns of the listing, so that they can be dropped.
@@ -126,6 +127,23 @@ CREATE TABLE salt_key (
     key_sha256 BLOB NOT NULL,
     public_key BLOB NOT NULL
 ) STRICT;
+";
+
+/// Version 6: what hosts say of what they have, and the way from each holder of certificates to the next.
+const REPORTS: &str = "
+CREATE INDEX certificate_by_holder ON certificate (host, name) WHERE host IS NOT NULL;
+CREATE TABLE report (
+    host      TEXT NOT NULL,
+    name      TEXT NOT NULL,
+    serial    BLOB NOT NULL,
+    not_after INTEGER NOT NULL,
+    at        INTEGER NOT NULL,
+    state     TEXT NOT NULL,
+    since     INTEGER,
+    attempts  INTEGER,
+    error     TEXT,
+    PRIMARY KEY (host, name)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Takes every step that leads further than `found`.

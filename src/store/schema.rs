@@ -15,7 +15,7 @@ const LOG_PAGES: u32 = 8_192;
 const WRITER_CACHE: i64 = 16 * 1_024;
 
 /// What `PRAGMA user_version` says of the tables below. Every older version has a step in `migration`.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 /// What `PRAGMA application_id` says: `psfc` in ASCII. Other programs count their versions too.
 const APPLICATION: i64 = 0x7073_6663;
 
@@ -45,7 +45,8 @@ CREATE TABLE tile_time (
 -- What the listing needs of a certificate's entry; released once its signature was stored, dropped
 -- once its body was. Every index ends in the row's number, which is idx, so each of them gives a
 -- filtered listing in order. The one by the end has what still has a body, since that is what retention
--- looks for, and the one by the state what was not released, since nearly everything else was.
+-- looks for, and the one by the state what was not released, since nearly everything else was. The one by
+-- the holder, a host and a name, leads from each holder to the next, and to its newest certificate.
 CREATE TABLE certificate (
     idx       INTEGER PRIMARY KEY REFERENCES entry (idx),
     serial    BLOB NOT NULL,
@@ -63,6 +64,7 @@ CREATE INDEX certificate_by_host ON certificate (host) WHERE host IS NOT NULL;
 CREATE INDEX certificate_by_role ON certificate (role) WHERE role IS NOT NULL;
 CREATE INDEX certificate_by_end ON certificate (not_after) WHERE dropped = 0;
 CREATE INDEX certificate_by_state ON certificate (released) WHERE released = 0;
+CREATE INDEX certificate_by_holder ON certificate (host, name) WHERE host IS NOT NULL;
 
 -- What a certificate's entry is the record of, for as long as it is kept. The signature comes after
 -- the entry, or never.
@@ -137,6 +139,21 @@ CREATE TABLE declaration (
     since  INTEGER NOT NULL,
     files  TEXT NOT NULL
 ) STRICT;
+
+-- What hosts said last of what they have, each of itself: hearsay, which follows from no entry. `since` is of
+-- the state.
+CREATE TABLE report (
+    host      TEXT NOT NULL,
+    name      TEXT NOT NULL,
+    serial    BLOB NOT NULL,
+    not_after INTEGER NOT NULL,
+    at        INTEGER NOT NULL,
+    state     TEXT NOT NULL,
+    since     INTEGER,
+    attempts  INTEGER,
+    error     TEXT,
+    PRIMARY KEY (host, name)
+) STRICT, WITHOUT ROWID;
 
 -- In a backup its one row is the signed checkpoint of all its entries; a ledger in use has none.
 CREATE TABLE backup (

@@ -136,6 +136,7 @@ mod identities;
 mod listing;
 mod readers;
 mod refusals;
+mod reports;
 mod requests;
 mod restoration;
 mod retention;

@@ -243,7 +243,7 @@ fn sources(remark: &str) -> [SourceFile; 2] {
 
 fn declaration(remark: &str) -> Declaration {
     let max_lifetime = Lifetime::days(std::num::NonZero::new(90).unwrap());
-    Declaration::parse(&sources(remark), &Rules { max_lifetime, server_names: Vec::new() }).unwrap().0
+    Declaration::parse(&sources(remark), &Rules { max_lifetime, ..Rules::default() }).unwrap().0
 }
 
 /// A record of a certificate that nobody signed, of about the size of a true one.

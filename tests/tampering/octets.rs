@@ -35,6 +35,7 @@ fn content(file: &Path) -> Option<BTreeMap<String, Vec<Vec<Value>>>> {
             "salt_key",
             "token",
             "declaration",
+            "report",
         ] {
             read(format!("SELECT * FROM {table} NOT INDEXED"))?;
         }
@@ -46,6 +47,7 @@ fn content(file: &Path) -> Option<BTreeMap<String, Vec<Vec<Value>>>> {
             ("certificate", "certificate_by_role", "role", "role IS NOT NULL"),
             ("certificate", "certificate_by_end", "not_after", "dropped = 0"),
             ("certificate", "certificate_by_state", "released", "released = 0"),
+            ("certificate", "certificate_by_holder", "host, name", "role IS NOT NULL AND host IS NOT NULL"),
             ("event", "event_by_kind", "event", "event IS NOT NULL"),
             ("event", "event_by_host", "host", "host IS NOT NULL"),
             ("token", "sqlite_autoindex_token_1", "hash", "hash IS NOT NULL"),

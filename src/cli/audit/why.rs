@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::grant::{Place, Rule};
 use crate::name::{HostName, RoleName};
 use crate::serial::Serial;
-use crate::wire::{AuditCertificate, AuditEntry, DeclarationText};
+use crate::wire::{AuditCertificate, AuditEntry, DeclarationText, Deployment, FleetReport};
 
 /// A line of a declaration as it was recorded.
 #[derive(Debug, Serialize)]
@@ -45,6 +45,8 @@ pub struct Reason<'a> {
     rule: &'a Rule,
     #[serde(skip_serializing_if = "Option::is_none")]
     declaration: Option<ByDeclaration<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<&'a FleetReport>,
 }
 
 impl<'a> Reason<'a> {
@@ -77,6 +79,7 @@ impl<'a> Reason<'a> {
             host: certificate.host.as_ref(),
             rule: &certificate.rule,
             declaration: by,
+            report: certificate.report.as_ref(),
         }
     }
 
@@ -110,7 +113,19 @@ impl<'a> Reason<'a> {
         }
         let standing = if by.in_force { "it is in force" } else { "another is in force now" };
         let _ = writeln!(out, "  declaration {}, last put in force {}; {standing}", by.sha256, by.since);
+        if let Some(report) = self.report {
+            let _ = writeln!(out, "  {host} said {}: {}", report.at.with_distance(now), said(&report.deployment));
+        }
         out
+    }
+}
+
+fn said(deployment: &Deployment) -> String {
+    match deployment {
+        Deployment::Installed => "it is installed".to_owned(),
+        Deployment::Owed { since, .. } => format!("it is installed, and owed to its service since {since}"),
+        Deployment::Hooked { since } => format!("it is installed, and its hooks succeeded at {since}"),
+        Deployment::Served { since } => format!("it is served since {since}"),
     }
 }
 

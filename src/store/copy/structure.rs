@@ -17,13 +17,14 @@ use super::CopiedCertificate;
 const MAX_FAULTS: usize = 100;
 
 /// The indexes of `certificate`: name, what it is over, and which rows it has.
-const INDEXES: [(&str, &str, &str); 6] = [
+const INDEXES: [(&str, &str, &str); 7] = [
     ("certificate_by_serial", "serial", "1"),
     ("certificate_by_name", "name", "1"),
     ("certificate_by_host", "host", "host IS NOT NULL"),
     ("certificate_by_role", "role", "role IS NOT NULL"),
     ("certificate_by_end", "not_after", "dropped = 0"),
     ("certificate_by_state", "released", "released = 0"),
+    ("certificate_by_holder", "host, name", "host IS NOT NULL"),
 ];
 
 /// What is in the indexes of `certificate`, or what has to be by the rows of the table.
@@ -45,6 +46,8 @@ impl Indexed {
     /// Adds a row of the table.
     pub(super) fn add(&mut self, index: i64, row: &CopiedCertificate<'_>) {
         let CopiedCertificate { serial, name, host, role, recorded: _, not_after, released, dropped } = *row;
+        let mut holder = Vec::new();
+        let holder = host.zip(name).map(|pair| joined(&mut holder, pair));
         let keys = [
             serial.map(Key::Octets),
             name.map(Key::Text),
@@ -52,6 +55,7 @@ impl Indexed {
             role.map(Key::Text),
             not_after.filter(|_| dropped == Some(0)).map(Key::Number),
             released.filter(|released| *released == 0).map(Key::Number),
+            holder.map(Key::Text),
         ];
         for (key, content) in keys.into_iter().zip(&mut self.contents) {
             if let (Some(key), Some(content)) = (key, content) {
@@ -77,9 +81,18 @@ pub(super) fn faults(connection: &Connection, indexed: &mut Indexed) -> Result<V
         faults.push("the tables, indexes or their definitions are not those of this version".to_owned());
     }
     pragma(connection, "quick_check", &mut faults)?;
-    for table in
-        ["tile_hash", "event", "host", "renewal", "enrollment_request", "salt_key", "token", "declaration", "backup"]
-    {
+    for table in [
+        "tile_hash",
+        "event",
+        "host",
+        "renewal",
+        "enrollment_request",
+        "salt_key",
+        "token",
+        "declaration",
+        "report",
+        "backup",
+    ] {
         pragma(connection, &format!("integrity_check('{table}')"), &mut faults)?;
     }
     for ((name, over, rows), content) in INDEXES.iter().zip(&mut indexed.contents) {
@@ -148,9 +161,18 @@ enum Key<'r> {
 }
 
 impl<'r> Key<'r> {
-    /// None for NULL, which no index has.
-    fn of(row: &'r Row<'_>, column: usize) -> Result<Option<Self>, rusqlite::Error> {
-        Ok(match row.get_ref(column)? {
+    /// The key of a row of an index over one column or two; `pair` is for the octets of two. None for what no
+    /// index has: NULL, and pairs of anything but names.
+    fn of(row: &'r Row<'_>, columns: usize, pair: &'r mut Vec<u8>) -> Result<Option<Self>, rusqlite::Error> {
+        if columns == 2 {
+            return Ok(match (row.get_ref(0)?, row.get_ref(1)?) {
+                (ValueRef::Text(first), ValueRef::Text(second)) if !first.contains(&0) => {
+                    Some(Self::Text(joined(pair, (first, second))))
+                }
+                _ => None,
+            });
+        }
+        Ok(match row.get_ref(0)? {
             ValueRef::Integer(number) => Some(Self::Number(number)),
             ValueRef::Text(octets) => Some(Self::Text(octets)),
             ValueRef::Blob(octets) => Some(Self::Octets(octets)),
@@ -159,14 +181,25 @@ impl<'r> Key<'r> {
     }
 }
 
+/// Two texts as one, in which a NUL, which no name has, comes before everything: so it sorts as they do.
+fn joined<'p>(pair: &'p mut Vec<u8>, (first, second): (&[u8], &[u8])) -> &'p [u8] {
+    pair.clear();
+    for part in [first, b"\0", second] {
+        pair.extend_from_slice(part);
+    }
+    pair
+}
+
 /// None when the index is out of order: a search in it would then miss what it has.
 fn content_of_index(connection: &Connection, sql: &str, keyed: &RandomState) -> Result<Option<Content>, StoreError> {
     let mut statement = connection.prepare(sql)?;
+    let columns = statement.column_count() - 1;
     let mut rows = statement.query([])?;
+    let mut pair = Vec::new();
     let (mut content, mut number, mut octets, mut last) = (Content::default(), i64::MIN, Vec::new(), i64::MIN);
     while let Some(row) = rows.next()? {
-        let index = row.get(1)?;
-        let Some(key) = Key::of(row, 0)? else { return Ok(None) };
+        let index = row.get(columns)?;
+        let Some(key) = Key::of(row, columns, &mut pair)? else { return Ok(None) };
         let before = match key {
             Key::Number(_) => Key::Number(number),
             Key::Text(_) => Key::Text(&octets),
