@@ -79,6 +79,10 @@ pub struct Entitlements {
     pub host: HostName,
     /// What it may have, by name.
     pub certs: Vec<Entitlement>,
+    /// The SHA-256 of each root in `PSF_CA.pem` (DER), so that nobody has to ask for that as well; empty in the
+    /// answer of a daemon that does not say (0.1.0).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<Digest>,
 }
 
 /// `GET /v1/ciphers` and `GET /v1/ciphers/{name}`.

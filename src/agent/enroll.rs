@@ -6,9 +6,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::identity::{self, Enrolment};
 use super::ledger::{self, Asked, LedgerError, Memory, Seen};
+use super::servers::Servers;
 use super::{Agent, AgentError, anchor, key};
 use crate::ca::bundle::{Bundle, BundleError};
-use crate::client::Client;
 use crate::grant::CertificateKind;
 use crate::token::EnrollmentToken;
 use crate::wire::{EnrollRequest, PEM_CHAIN};
@@ -35,7 +35,7 @@ pub async fn enroll(agent: &Agent<'_>, token: &EnrollmentToken) -> Result<Enroll
     let state = &agent.settings.state;
     let _lock = agent.lock()?;
     let (config, pinned) = tls::pinned_client_config(token.root, agent.clock.clone())?;
-    let mut client = Client::connect_tls(&token.address, config).await?;
+    let mut client = agent.connect_to(std::slice::from_ref(&token.address), config).await?;
     let root = pinned.get().cloned().ok_or_else(|| AgentError::Trust(format!("{} showed no root", token.address)))?;
     // Before the token is spent: a daemon that is not taken at its word gets nothing.
     anchor::compare_at_first_trust(&root, &anchor::fetch(&mut client).await?)?;
@@ -80,7 +80,7 @@ async fn ledger_break(agent: &Agent<'_>, enrolment: &Enrolment, before: Memory) 
 /// [`AgentError`]; the old identity is then still in place.
 pub(super) async fn next_identity(
     agent: &Agent<'_>,
-    client: &mut Client,
+    client: &mut Servers,
     enrolment: &Enrolment,
     memory: &mut Memory,
 ) -> Result<Bundle, AgentError> {

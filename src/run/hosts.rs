@@ -36,8 +36,8 @@ fn with_client(
         let settings = HostConfigFile { config: args.host_config.clone() };
         return with_agent(&settings, async |agent| {
             let enrolment = Enrolment::load(&agent.settings.state)?;
-            let mut client = agent.connect(&enrolment).await?;
-            work(&mut client).await?;
+            let mut servers = agent.connect(&enrolment).await?;
+            work(servers.current()).await?;
             Ok(ExitCode::SUCCESS)
         });
     }
