@@ -52,7 +52,10 @@ fn seeds() -> Vec<u64> {
 }
 
 fn simulate(scale: Scale, seed: u64, without: Without) -> (Outcome, Weather) {
-    let weather = Weather::draw(&Dice::new(seed), scale.days * DAY);
+    simulate_in(Weather::draw(&Dice::new(seed), scale.days * DAY), scale, seed, without)
+}
+
+fn simulate_in(weather: Weather, scale: Scale, seed: u64, without: Without) -> (Outcome, Weather) {
     let start = Timestamp::from_unix(BEGIN);
     let mut fleet = Fleet::new(start, seed.wrapping_add(1 << 32), Symbolic::new(without), weather, without);
     Symbolic::populate(&mut fleet, scale.hosts);
@@ -138,6 +141,19 @@ fn without_back_off_hosts_that_are_refused_come_again_and_again() {
 #[test]
 fn without_hook_debt_services_go_on_with_what_has_ended() {
     misses(Without::HookDebt, "served after their end");
+}
+
+#[test]
+fn the_budget_is_not_much_less_than_what_a_fleet_survives() {
+    let day = std::time::Duration::from_secs(DAY.unsigned_abs());
+    let budget = i64::try_from(psfca::renewal::outage_budget(day).as_secs()).unwrap();
+    let scale = Scale { hosts: 2_000, days: 8 };
+    let expired = |length| {
+        let weather = Weather::one(4 * DAY, 4 * DAY + length);
+        simulate_in(weather, scale, 1, Without::Nothing).0.expired.len()
+    };
+    assert_eq!(expired(weather::longest_outage()), 0);
+    assert!(expired(budget + HOUR) > 0, "an hour more than the budget");
 }
 
 #[test]

@@ -80,6 +80,11 @@ impl Weather {
         Self { outages: Vec::new(), sick: Vec::new() }
     }
 
+    /// One outage.
+    pub(crate) fn one(from: i64, to: i64) -> Self {
+        Self { outages: vec![Spell { from, to, trouble: Trouble::Away }], sick: Vec::new() }
+    }
+
     pub(crate) fn at(&self, time: i64) -> Option<Trouble> {
         let at = |spells: &[Spell]| {
             let next = spells.partition_point(|spell| spell.from <= time);
