@@ -36,6 +36,7 @@ pub mod retries;
 pub mod servers;
 pub mod settings;
 pub mod status;
+pub mod system_trust;
 
 use files::{Links, Unread};
 use identity::Enrolment;

@@ -11,6 +11,7 @@ use super::prune::prune;
 use super::retries::{Attempt, Retries, Subject};
 use super::servers::Servers;
 use super::status::{Found, survey};
+use super::system_trust::SystemStore;
 use super::{Agent, AgentError, copies, enroll, install};
 use crate::ca::bundle::Bundle;
 use crate::clock::Timestamp;
@@ -77,6 +78,13 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
             Err(error) => (false, Some(error.to_string())),
         },
     };
+    if agent.settings.system_trust && !options.dry_run {
+        match SystemStore::default().keep(agent, &enrolment.anchors).await {
+            Ok(false) => {}
+            Ok(true) => run.remarks.push("the whole system trusts this CA now (system_trust in host.yaml)".to_owned()),
+            Err(error) => drop(trust_problem.get_or_insert(error.to_string())),
+        }
+    }
     let mut connection = agent.connect(&enrolment).await;
     if let (Ok(client), false) = (&mut connection, options.dry_run) {
         // Only where there was trouble; what came of it is in the report.
