@@ -97,7 +97,8 @@ impl ClientError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Malformed { .. } => true,
-            Self::Refused { problem, .. } => problem.status >= 500 || problem.status == 429,
+            // Somebody between us and the CA redirects.
+            Self::Refused { problem, .. } => problem.status >= 500 || problem.status == 429 || problem.status < 400,
             Self::IdentityRefused { .. } | Self::Tls(_) => false,
         }
     }
@@ -196,6 +197,12 @@ impl Client {
         // Its error, if any, reaches the request that is under way.
         let driver = tokio::spawn(async move { drop(connection.await) });
         Ok(Self { sender, host, server, max_answer, driver })
+    }
+
+    /// Whether the other side has closed the connection, so that only a new one helps.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
     }
 
     /// Sends one request and reads the whole answer, whatever its status, within 60 s. An empty

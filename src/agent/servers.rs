@@ -19,6 +19,8 @@ pub struct Servers {
     /// Which of them `client` is connected to.
     at: usize,
     client: Client,
+    /// Whether it has sent a request.
+    used: bool,
 }
 
 impl Servers {
@@ -30,7 +32,7 @@ impl Servers {
         let mut last = None;
         for (at, address) in addresses.iter().enumerate() {
             match Client::connect_tls(address, config.clone()).await {
-                Ok(client) => return Ok(Self { addresses: addresses.to_vec(), config, at, client }),
+                Ok(client) => return Ok(Self { addresses: addresses.to_vec(), config, at, client, used: false }),
                 Err(error) => last = Some(error),
             }
         }
@@ -56,14 +58,21 @@ impl Servers {
         body: impl Into<Bytes>,
     ) -> Result<Answer, ClientError> {
         let body = body.into();
+        let ask = Ask { method, path, content_type, accept, body };
         let mut others = self.addresses.len().saturating_sub(1);
-        let mut outcome = self.client.send(method.clone(), path, content_type, accept, body.clone()).await;
+        let used = std::mem::replace(&mut self.used, true);
+        let mut outcome = match self.client.is_closed() {
+            false => ask.send(&mut self.client).await,
+            true => self.again(&ask, self.at).await,
+        };
+        // A connection that was used before may be closed at any time; what changes nothing may be sent once more
+        // (RFC 9110, section 9.2.2).
+        if used && ask.method == Method::GET && outcome.is_err() && self.client.is_closed() {
+            outcome = self.again(&ask, self.at).await;
+        }
         while others > 0 && is_outage(&outcome) {
             others -= 1;
-            let next = match self.go_on().await {
-                Ok(()) => self.client.send(method.clone(), path, content_type, accept, body.clone()).await,
-                Err(error) => Err(error),
-            };
+            let next = self.again(&ask, (self.at + 1) % self.addresses.len()).await;
             // A daemon that says why it cannot serve says more than one that is silent.
             if outcome.is_err() || next.is_ok() {
                 outcome = next;
@@ -80,10 +89,26 @@ impl Servers {
         self.send(Method::GET, path, "", "application/json", Bytes::new()).await?.ok()?.json()
     }
 
-    async fn go_on(&mut self) -> Result<(), ClientError> {
-        self.at = (self.at + 1) % self.addresses.len().max(1);
-        self.client = Client::connect_tls(&self.addresses[self.at], self.config.clone()).await?;
-        Ok(())
+    /// By a new connection.
+    async fn again(&mut self, ask: &Ask<'_>, at: usize) -> Result<Answer, ClientError> {
+        self.at = at;
+        self.client = Client::connect_tls(&self.addresses[at], self.config.clone()).await?;
+        ask.send(&mut self.client).await
+    }
+}
+
+/// A request that may be sent more than once.
+struct Ask<'a> {
+    method: Method,
+    path: &'a str,
+    content_type: &'a str,
+    accept: &'a str,
+    body: Bytes,
+}
+
+impl Ask<'_> {
+    async fn send(&self, client: &mut Client) -> Result<Answer, ClientError> {
+        client.send(self.method.clone(), self.path, self.content_type, self.accept, self.body.clone()).await
     }
 }
 
