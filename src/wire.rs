@@ -1,6 +1,7 @@
 //! The JSON that passes between daemon, hosts and operators, for both ends. Plain data: the edges
 //! convert to and from validated types.
 
+mod entitlements;
 mod health;
 mod hosts;
 mod restoration;
@@ -13,11 +14,11 @@ use crate::enrollment::{Enrollment, IdentityFork};
 use crate::grant::{CertificateKind, Rule};
 use crate::host::HostChange;
 use crate::name::{DnsName, HostName, RoleName};
-use crate::profile::{KeyKind, Usages};
 use crate::refusal::RefusalRecord;
 use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 
+pub use entitlements::{Entitlement, Entitlements};
 pub use health::{CaHealth, DeclarationHealth, Health, WitnessHealth};
 pub use hosts::{
     HostAnswer, HostCertificate, HostDetails, HostFork, HostGrant, HostRequest, HostSummary, TokenAnswer, TokenRequest,
@@ -49,40 +50,6 @@ pub struct EnrollRequest {
     pub secret: String,
     /// The host's PKCS#10 request, PEM.
     pub csr: String,
-}
-
-/// One name that the calling host may have: an element of `GET /v1/certs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entitlement {
-    /// The service name.
-    pub name: DnsName,
-    /// Every DNS name the certificate will carry.
-    pub dns: Vec<DnsName>,
-    /// Every address the certificate will carry.
-    pub ip: Vec<std::net::IpAddr>,
-    /// What it may be used for.
-    pub usages: Usages,
-    /// How long it will live.
-    pub lifetime_seconds: u64,
-    /// The key the host has to make.
-    pub key: KeyKind,
-    /// Whether the CA may make the key instead.
-    pub ca_made_key: bool,
-    /// The role that gives it.
-    pub role: RoleName,
-}
-
-/// `GET /v1/certs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entitlements {
-    /// The host that asked, as its identity says.
-    pub host: HostName,
-    /// What it may have, by name.
-    pub certs: Vec<Entitlement>,
-    /// The SHA-256 of each root in `PSF_CA.pem` (DER), so that nobody has to ask for that as well; empty in the
-    /// answer of a daemon that does not say (0.1.0).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub roots: Vec<Digest>,
 }
 
 /// `GET /v1/ciphers` and `GET /v1/ciphers/{name}`.
