@@ -7,7 +7,7 @@ use super::weather::{DAY, HOUR, RECOVERY, Weather};
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 170.0;
-const LEFT: f64 = 50.0;
+const LEFT: f64 = 20.0;
 /// Days that are drawn hour by hour.
 const CLOSE: usize = 45;
 
@@ -30,8 +30,8 @@ pub(crate) fn draw(outcome: &Outcome, weather: &Weather) -> String {
         true => 0.0,
         false => f64::from(*load),
     };
-    let days: Vec<f64> = outcome.load.iter().enumerate().map(quiet).collect::<Vec<_>>();
-    let days: Vec<f64> = days[24..].chunks(24).map(|day| day.iter().copied().fold(0.0, f64::max)).collect();
+    let quiet: Vec<f64> = outcome.load.iter().enumerate().map(quiet).collect();
+    let days: Vec<f64> = quiet[24..].chunks_exact(24).map(|day| day.iter().copied().fold(0.0, f64::max)).collect();
     let first: Vec<f64> = outcome.load.iter().take(CLOSE * 24).map(|load| f64::from(*load)).collect();
     let close = Panel {
         title: format!("Requests for certificates in each hour of the first {CLOSE} days; outages grey"),
@@ -50,7 +50,7 @@ pub(crate) fn draw(outcome: &Outcome, weather: &Weather) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
-        LEFT + WIDTH + 20.0,
+        LEFT + WIDTH + 100.0,
         130.0 + 2.0 * HEIGHT
     );
     close.draw(&mut svg, weather, 6.0);
@@ -82,13 +82,14 @@ impl Panel<'_> {
             points
         });
         writeln!(svg, "<polyline points=\"{}\" fill=\"none\" stroke=\"#06c\"/>", points.trim_end()).unwrap();
-        for (times, colour) in [(1.0, "#090"), (3.0, "#c00")] {
+        for (times, what, colour) in [(1.0, "mean", "#090"), (3.0, "3 × mean", "#c00")] {
             let (at, right) = (y(times * self.mean), LEFT + WIDTH);
             let load = times * self.mean;
             writeln!(
                 svg,
                 "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.0}\" y2=\"{at:.0}\" stroke=\"{colour}\" \
-                 stroke-dasharray=\"4\"/><text x=\"4\" y=\"{:.0}\" fill=\"{colour}\">{load:.0}</text>",
+                 stroke-dasharray=\"4\"/><text x=\"{:.0}\" y=\"{:.0}\" fill=\"{colour}\">{what}: {load:.0}</text>",
+                right + 6.0,
                 at + 4.0
             )
             .unwrap();
@@ -96,8 +97,13 @@ impl Panel<'_> {
         for fifth in 0..=5 {
             let step = self.loads.len() * fifth / 5;
             let day = step as i64 * self.step / DAY;
-            writeln!(svg, "<text x=\"{:.0}\" y=\"{:.0}\">day {day}</text>", x(step as f64) - 14.0, bottom + 16.0)
-                .unwrap();
+            writeln!(
+                svg,
+                "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">day {day}</text>",
+                x(step as f64),
+                bottom + 16.0
+            )
+            .unwrap();
         }
     }
 }
