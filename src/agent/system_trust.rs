@@ -56,6 +56,13 @@ struct Work {
 }
 
 impl SystemStore {
+    /// Another system's: `local` is where its administrator puts roots, `bundle` has all roots, and the command is told so by
+    /// `arguments`.
+    #[must_use]
+    pub const fn at(local: PathBuf, bundle: PathBuf, arguments: Vec<String>) -> Self {
+        Self { local, bundle, arguments }
+    }
+
     /// Makes the system trust exactly these anchors of ours; tells whether it had to. What is there already costs a look.
     ///
     /// # Errors
@@ -149,98 +156,5 @@ impl SystemStore {
 impl Work {
     fn is_none(&self) -> bool {
         self.write.is_empty() && self.remove.is_empty() && !self.lacking
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::agent::settings::Settings;
-    use crate::ca::fixture::{Fixed, Hierarchy, LeafSpec, dns, now};
-    use crate::random::SystemRandom;
-
-    /// The command's own directories, in one that goes away.
-    fn store(directory: &Path) -> SystemStore {
-        let place = |name: &str| {
-            let path = directory.join(name);
-            std::fs::create_dir_all(&path).unwrap();
-            path
-        };
-        let (local, etc, hooks) = (place("local"), place("etc"), place("hooks"));
-        let arguments = [("--localcertsdir", &local), ("--etccertsdir", &etc), ("--hooksdir", &hooks)];
-        let arguments = arguments.iter().flat_map(|(name, path)| [(*name).to_owned(), path.display().to_string()]);
-        SystemStore { arguments: arguments.collect(), bundle: etc.join("ca-certificates.crt"), local }
-    }
-
-    /// What OpenSSL says that looks a root up by its hash, as most programs do.
-    fn verifies(directory: &Path, ca: &Hierarchy) -> bool {
-        let names = dns(&["a.psf.io"]);
-        let bundle =
-            ca.bundle(&LeafSpec { not_after: now().plus(Duration::from_secs(86_400)), ..LeafSpec::server(&names) });
-        let file = directory.join("leaf.pem");
-        std::fs::write(&file, bundle.chain().to_pem()).unwrap();
-        let at = now().unix().to_string();
-        let file = file.to_str().unwrap();
-        let etc = directory.join("etc");
-        let arguments =
-            ["verify", "-attime", &at, "-no-CAfile", "-CApath", etc.to_str().unwrap(), "-untrusted", file, file];
-        std::process::Command::new("openssl").args(arguments).output().unwrap().status.success()
-    }
-
-    #[tokio::test]
-    async fn the_system_trusts_every_anchor_and_none_that_is_none_any_more() {
-        if !Path::new(COMMAND).exists() {
-            return;
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let store = store(directory.path());
-        let settings = Settings::parse("", Path::new("host.yaml")).unwrap();
-        let clock = Arc::new(Fixed(now()));
-        let agent = Agent { settings: &settings, clock, random: &SystemRandom, privileged: false };
-        let (one, two, three) = (Hierarchy::new("one"), Hierarchy::new("two"), Hierarchy::new("three"));
-        let theirs = directory.path().join("local/office.crt");
-        std::fs::write(&theirs, pem_file::certificates_to_pem([&three.root_der()])).unwrap();
-
-        let both = [one.root_der(), two.root_der()];
-        assert!(store.problem(&both).unwrap().is_some());
-        assert!(store.keep(&agent, &both).await.unwrap());
-        assert!(verifies(directory.path(), &one) && verifies(directory.path(), &two));
-        assert!(!store.keep(&agent, &both).await.unwrap(), "nothing has changed");
-        assert_eq!(store.problem(&both).unwrap(), None);
-
-        // A run was killed before the command, or somebody undid what that did.
-        std::fs::remove_file(&store.bundle).unwrap();
-        assert!(store.keep(&agent, &both).await.unwrap());
-
-        // The host was enrolled with another CA.
-        assert!(store.keep(&agent, &both[1..]).await.unwrap());
-        assert!(!verifies(directory.path(), &one) && verifies(directory.path(), &two));
-        assert!(theirs.exists() && verifies(directory.path(), &three), "what others put there is theirs");
-    }
-
-    #[tokio::test]
-    async fn a_command_that_fails_is_told_and_run_again_by_the_next_run() {
-        if !Path::new(COMMAND).exists() {
-            return;
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let mut store = store(directory.path());
-        let settings = Settings::parse("", Path::new("host.yaml")).unwrap();
-        let clock = Arc::new(Fixed(now()));
-        let agent = Agent { settings: &settings, clock, random: &SystemRandom, privileged: false };
-        let anchors = [Hierarchy::new("one").root_der()];
-        let good = std::mem::replace(&mut store.arguments, vec!["--etccertsdir".into(), "/nonexistent".into()]);
-        for _ in 0..2 {
-            let error = store.keep(&agent, &anchors).await.unwrap_err().to_string();
-            assert!(
-                error.contains("update-ca-certificates failed: exit status: 2; ") && error.contains("/nonexistent"),
-                "{error}"
-            );
-        }
-        store.arguments = good;
-        assert!(store.keep(&agent, &anchors).await.unwrap());
     }
 }
