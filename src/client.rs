@@ -1,6 +1,8 @@
 //! A small HTTP/1.1 client for the host agent and the operator's commands: one connection, kept
 //! alive, over TLS or over the admin Unix socket; every wait and every size has a bound.
 
+mod answer;
+
 use std::error::Error as _;
 use std::future::Future;
 use std::path::Path;
@@ -11,7 +13,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
@@ -19,10 +21,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use crate::terminal::{cut_owned, printable};
 use crate::tls::{self, TlsError};
 use crate::token::{ServerAddress, ServerName};
 use crate::wire::Problem;
+
+pub use answer::Answer;
 
 /// For name resolution, TCP and the TLS handshake together.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -38,9 +41,6 @@ const MAX_ADMIN_ANSWER: usize = 17 << 20;
 /// Longest head of an answer, and how many headers it may have.
 const MAX_HEAD: usize = 32 << 10;
 const MAX_HEADERS: usize = 64;
-
-/// Longest text of the other end that is shown, in characters; a reason of ours has some hundred.
-const MAX_SHOWN: usize = 2_000;
 
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +71,13 @@ pub enum ClientError {
         cause: String,
     },
     /// The server answered with an error and its reason.
-    #[error("{}", .0.detail)]
-    Refused(Box<Problem>),
+    #[error("{}", problem.detail)]
+    Refused {
+        /// The reason.
+        problem: Box<Problem>,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
     /// The server answered something that no psfca daemon would.
     #[error("{server} gave an answer that makes no sense: {cause}; is it a psfca daemon?")]
     Malformed {
@@ -92,8 +97,18 @@ impl ClientError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Malformed { .. } => true,
-            Self::Refused(problem) => problem.status >= 500 || problem.status == 429,
+            // Somebody between us and the CA redirects.
+            Self::Refused { problem, .. } => problem.status >= 500 || problem.status == 429 || problem.status < 400,
             Self::IdentityRefused { .. } | Self::Tls(_) => false,
+        }
+    }
+
+    /// How long the server asks to be left alone, where it does.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 
@@ -101,7 +116,7 @@ impl ClientError {
     #[must_use]
     pub fn is_denial(&self) -> bool {
         match self {
-            Self::Refused(problem) => matches!(problem.status, 401 | 403 | 404 | 409),
+            Self::Refused { problem, .. } => matches!(problem.status, 401 | 403 | 404 | 409),
             Self::IdentityRefused { .. } => true,
             Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Malformed { .. } | Self::Tls(_) => false,
         }
@@ -184,6 +199,12 @@ impl Client {
         Ok(Self { sender, host, server, max_answer, driver })
     }
 
+    /// Whether the other side has closed the connection, so that only a new one helps.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Sends one request and reads the whole answer, whatever its status, within 60 s. An empty
     /// `content_type` or `accept` is left out. `path` begins with `/` and is already encoded.
     ///
@@ -237,76 +258,6 @@ impl Client {
     pub async fn get_json<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
         self.send(Method::GET, path, "", "application/json", Bytes::new()).await?.ok()?.json()
     }
-}
-
-/// A whole answer.
-#[derive(Clone)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body. It may hold a private key, so [`Answer`]'s Debug leaves it out.
-    pub body: Bytes,
-    server: String,
-}
-
-impl std::fmt::Debug for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Answer({}, {} bytes)", self.status, self.body.len())
-    }
-}
-
-impl Answer {
-    /// The answer, when its status is 2xx.
-    ///
-    /// # Errors
-    /// [`ClientError::Refused`] with the server's problem document, or one made from the status.
-    pub fn ok(self) -> Result<Self, ClientError> {
-        if self.status.is_success() { Ok(self) } else { Err(ClientError::Refused(Box::new(self.problem()))) }
-    }
-
-    /// The problem that the answer is (RFC 9457), its texts fit to be shown; one made from the status when
-    /// the body is none.
-    #[must_use]
-    pub fn problem(&self) -> Problem {
-        let told = serde_json::from_slice(&self.body).map(|Problem { kind, title, status, detail }| Problem {
-            kind: shown(&kind),
-            title: shown(&title),
-            status,
-            detail: shown(&detail),
-        });
-        told.unwrap_or_else(|_| Problem {
-            kind: "about:blank".to_owned(),
-            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
-            status: self.status.as_u16(),
-            detail: format!("{} answered {} and gave no reason", self.server, self.status),
-        })
-    }
-
-    /// Reads a JSON body.
-    ///
-    /// # Errors
-    /// [`ClientError::Malformed`] when it is not the JSON that is expected.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
-        serde_json::from_slice(&self.body).map_err(|error| self.malformed(error))
-    }
-
-    /// A header's value as text, when it is there and printable.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// This answer makes no sense, because of `cause`.
-    pub fn malformed(&self, cause: impl std::fmt::Display) -> ClientError {
-        ClientError::Malformed { server: self.server.clone(), cause: shown(&cause.to_string()) }
-    }
-}
-
-/// A text of the other end: it may be anybody's, and it reaches terminals and logs.
-fn shown(text: &str) -> String {
-    cut_owned(printable(text).into_owned(), MAX_SHOWN)
 }
 
 async fn tcp(address: &ServerAddress, server: &str) -> Result<TcpStream, ClientError> {

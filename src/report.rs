@@ -56,6 +56,16 @@ pub enum Outcome {
         /// Its end.
         not_after: Timestamp,
     },
+    /// The host may no longer have the name, and its bundle would be removed, were this not a dry run.
+    WouldPrune {
+        /// Its end.
+        not_after: Timestamp,
+    },
+    /// The host may no longer have the name, and its bundle was removed, with its copies.
+    Pruned {
+        /// What was removed.
+        removed: Vec<PathBuf>,
+    },
 }
 
 /// One line of the report.
@@ -129,6 +139,9 @@ pub struct Report {
     /// The recovery of the CA's ledger that was obeyed in this run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ledger_recovered: Option<LedgerRecovery>,
+    /// What else a person might want to know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// Each name.
     pub names: Vec<Line>,
     /// Why the CA could not be told what is installed; it changes nothing here, and no exit code.
@@ -158,7 +171,9 @@ impl Report {
                 | Outcome::WouldRenew { .. }
                 | Outcome::NotDue { .. }
                 | Outcome::ByHand
-                | Outcome::NotEntitled { .. } => None,
+                | Outcome::NotEntitled { .. }
+                | Outcome::WouldPrune { .. }
+                | Outcome::Pruned { .. } => None,
             })
             .collect();
         codes.extend(self.trust_problem.as_ref().map(|_| 1));
@@ -269,6 +284,7 @@ mod tests {
             trust_written: false,
             ledger_trouble: None,
             ledger_recovered: None,
+            remarks: Vec::new(),
             names: outcomes.iter().map(line).collect(),
             untold: None,
         }

@@ -3,6 +3,7 @@
 
 mod declaration;
 mod enroll;
+mod entitlements;
 mod fleet;
 mod health;
 mod hosts;
@@ -21,11 +22,12 @@ use crate::refusal::RefusalRecord;
 use crate::restoration::{Confirmation, Restoration};
 use crate::serial::Serial;
 
-pub use declaration::{CipherPolicy, DeclarationFile, DeclarationText, Entitlement, Entitlements};
+pub use declaration::{CipherPolicy, DeclarationFile, DeclarationText};
 pub use enroll::{
     ApprovalRequest, ApprovalWaiting, ChallengeAnswer, EnrollRequest, MAX_SALT_KEYS, PendingRequest, PendingRequests,
     RequestAnswer, RequestDecision, SaltEnrollRequest, SaltKeys, SaltKeysAnswer,
 };
+pub use entitlements::{Entitlement, Entitlements};
 pub use fleet::{
     Deployment, FirstEnd, FleetEntry, FleetPage, FleetQuery, FleetReport, Holder, HostReport, Lag, LagReason,
     MAX_REPORTED, NameReport, ReportAnswer,

@@ -106,8 +106,8 @@ fn no_token_is_made_for_what_is_no_hosts_name() {
 fn a_host_whose_name_has_253_characters_is_a_host_like_any_other() {
     let ca = Ca::start();
     let host = Host::enroll(&ca, &longest());
-    let answer = ask_as(&ca, &host, &[], "/v1/certs");
-    assert_eq!(answer.json(), serde_json::json!({ "host": longest(), "certs": [] }));
+    let answer = ask_as(&ca, &host, &[], "/v1/certs").json();
+    assert_eq!((&answer["host"], &answer["certs"]), (&longest().into(), &serde_json::json!([])));
 }
 
 #[test]

@@ -8,9 +8,9 @@ use hyper::body::Bytes;
 use rustls::pki_types::CertificateDer;
 
 use super::install::{self, Ownership};
+use super::servers::Servers;
 use super::{Agent, AgentError, read_if_there};
 use crate::ca::pem_file;
-use crate::client::Client;
 use crate::digest::Digest;
 
 /// Everybody may read roots.
@@ -20,9 +20,29 @@ const MODE: u32 = 0o644;
 ///
 /// # Errors
 /// [`AgentError::Client`] when it does not answer with one.
-pub async fn fetch(client: &mut Client) -> Result<Vec<CertificateDer<'static>>, AgentError> {
+pub async fn fetch(client: &mut Servers) -> Result<Vec<CertificateDer<'static>>, AgentError> {
     let answer = client.send(Method::GET, "/PSF_CA.pem", "", "", Bytes::new()).await?.ok()?;
     Ok(pem_file::certificates(&answer.body).map_err(|error| answer.malformed(error))?)
+}
+
+/// Refuses a daemon that serves another trust bundle than this host trusts. It has `told` the SHA-256 of each root,
+/// with its other answer; one that did not (0.1.0) is asked for the bundle itself.
+///
+/// # Errors
+/// [`AgentError::Trust`] tells both.
+pub async fn same_roots(
+    client: &mut Servers,
+    trusted: &[CertificateDer<'_>],
+    told: &[Digest],
+) -> Result<(), AgentError> {
+    if !told.is_empty() {
+        return compare_digests(&digests(trusted), &told.iter().copied().collect());
+    }
+    match fetch(client).await {
+        Ok(served) => compare(trusted, &served),
+        // That it cannot be had just now says nothing about it.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Refuses a trust bundle other than the one that this host trusts.
@@ -30,8 +50,14 @@ pub async fn fetch(client: &mut Client) -> Result<Vec<CertificateDer<'static>>, 
 /// # Errors
 /// [`AgentError::Trust`] tells both.
 pub fn compare(trusted: &[CertificateDer<'_>], served: &[CertificateDer<'_>]) -> Result<(), AgentError> {
-    let digests = |of: &[CertificateDer<'_>]| of.iter().map(|der| Digest::of(der)).collect::<BTreeSet<_>>();
-    let (trusted, served) = (digests(trusted), digests(served));
+    compare_digests(&digests(trusted), &digests(served))
+}
+
+fn digests(of: &[CertificateDer<'_>]) -> BTreeSet<Digest> {
+    of.iter().map(|der| Digest::of(der)).collect()
+}
+
+fn compare_digests(trusted: &BTreeSet<Digest>, served: &BTreeSet<Digest>) -> Result<(), AgentError> {
     if trusted == served {
         return Ok(());
     }
@@ -40,8 +66,8 @@ pub fn compare(trusted: &[CertificateDer<'_>], served: &[CertificateDer<'_>]) ->
         "the CA serves another trust bundle than this host trusts, and it is refused: a connection alone may not \
          change what this host trusts; trusted are the roots with SHA-256 {}, served are {}; ask the operators, and \
          if the change is meant, enrol again with a new token",
-        list(&trusted),
-        list(&served)
+        list(trusted),
+        list(served)
     )))
 }
 

@@ -52,7 +52,7 @@ pub async fn request(
             }
             Ok(Asked::Waiting(waiting)) if left.is_zero() => return Ok(Requested::Waiting(waiting)),
             // While somebody looks for the paper with the fingerprint the CA may well be restarted, or hear from too many.
-            Err(AgentError::Client(error @ (ClientError::Unreachable { .. } | ClientError::Refused(_))))
+            Err(AgentError::Client(error @ (ClientError::Unreachable { .. } | ClientError::Refused { .. })))
                 if error.is_outage() && !left.is_zero() && round > 0 => {}
             Err(error) => return Err(error),
             Ok(Asked::Waiting(_)) => {}

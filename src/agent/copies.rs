@@ -65,6 +65,45 @@ pub fn keep_installed(
     }
 }
 
+/// Removes each copy that is what `bundle` says; returns those.
+///
+/// # Errors
+/// [`InstallError`] where something else lies in a copy's place: it is left there, and so is the bundle.
+pub fn remove(
+    agent: &Agent<'_>,
+    name: &DnsName,
+    bundle: &Bundle,
+    anchors: &[CertificateDer<'_>],
+) -> Result<Vec<PathBuf>, InstallError> {
+    let mut removed = Vec::new();
+    for copy in agent.settings.placement.copies(name) {
+        let (path, owner) = (&copy.place.path, agent.ownership(&copy.place)?);
+        if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            continue;
+        }
+        let form = Form::of(copy.layout, name, bundle, anchors);
+        let directory = match form {
+            Form::File(_) => install::check_place(path, &owner)?,
+            Form::Directory(_) => install::check_link_place(path, &owner)?,
+        };
+        if !form.lies_at(copy, &owner) {
+            let cause = "it is not the copy of the bundle that it should be, so nothing is removed".to_owned();
+            return Err(InstallError::Unsafe { path: path.clone(), cause });
+        }
+        let failed = |cause| InstallError::Io { path: path.clone(), step: "remove it", cause };
+        let link = install::file_name(path)?;
+        directory.remove(link).map_err(failed)?;
+        if matches!(form, Form::Directory(_)) {
+            for marked in install::marked(directory.path(), |of| of == link) {
+                fs::remove_dir_all(&marked).map_err(failed)?;
+            }
+        }
+        directory.sync().map_err(failed)?;
+        removed.push(path.clone());
+    }
+    Ok(removed)
+}
+
 /// The first copy that is not what the installed bundle says.
 ///
 /// # Errors

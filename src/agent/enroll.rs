@@ -8,10 +8,11 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::identity::{self, Enrolment};
 use super::ledger::{self, Asked, LedgerError, Memory, Seen};
+use super::servers::Servers;
 use super::{Agent, AgentError, anchor, key};
 use crate::ca::bundle::{Bundle, BundleError};
 use crate::ca::pem_file::PrivateKey;
-use crate::client::{Answer, Client};
+use crate::client::Answer;
 use crate::digest::Digest;
 use crate::grant::CertificateKind;
 use crate::name::HostName;
@@ -41,7 +42,7 @@ pub struct FirstTrust {
 
 /// A first connection: to a daemon that has proven to have the root that was named, and that serves no other.
 pub(super) struct Contact {
-    pub(super) client: Client,
+    pub(super) client: Servers,
     server: ServerAddress,
     root: CertificateDer<'static>,
 }
@@ -52,7 +53,7 @@ pub(super) async fn first_contact(agent: &Agent<'_>, trust: &FirstTrust) -> Resu
     let mut last = None;
     for server in &trust.servers {
         let (config, pinned) = tls::pinned_client_config(trust.root, agent.clock.clone())?;
-        match Client::connect_tls(server, config).await {
+        match agent.connect_to(std::slice::from_ref(server), config).await {
             Ok(mut client) => {
                 let root = pinned.get().cloned();
                 let root = root.ok_or_else(|| AgentError::Trust(format!("{server} showed no root")))?;
@@ -134,7 +135,7 @@ async fn ledger_break(agent: &Agent<'_>, enrolment: &Enrolment, before: Memory) 
 /// [`AgentError`]; the old identity is then still in place.
 pub(super) async fn next_identity(
     agent: &Agent<'_>,
-    client: &mut Client,
+    client: &mut Servers,
     enrolment: &Enrolment,
     memory: &mut Memory,
 ) -> Result<Bundle, AgentError> {

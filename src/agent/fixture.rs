@@ -57,6 +57,13 @@ pub(super) enum Fault {
     LedgerBusy,
     NoReports,
     ReportsBusy,
+    /// An answer without what version 0.1.0 did not know, or with what no version knows yet.
+    OldAnswer,
+    NewAnswer,
+    /// 503 with `Retry-After` of so many seconds.
+    Busy(u32),
+    /// 500 to everything.
+    Sick,
 }
 
 /// Every leaf hash in memory; whatever a test does to it is signed all the same.
@@ -118,12 +125,12 @@ impl Clock for Movable {
 }
 
 pub(super) struct Daemon {
-    pub(super) ca: Hierarchy,
-    other: Hierarchy,
-    identities: Hierarchy,
+    pub(super) ca: Arc<Hierarchy>,
+    other: Arc<Hierarchy>,
+    identities: Arc<Hierarchy>,
     pub(super) names: Mutex<Vec<&'static str>>,
     fault: Mutex<Fault>,
-    pub(super) ledger: Mutex<FakeLedger>,
+    pub(super) ledger: Arc<Mutex<FakeLedger>>,
     /// What `/v1/ledger/recovery` answers.
     pub(super) statement: Mutex<Option<String>>,
     clock: Arc<Movable>,
@@ -131,6 +138,20 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
+    pub(super) fn set(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    /// The requests since the last call.
+    pub(super) fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+
+    /// A bundle of another CA for the same name.
+    pub(super) fn other_bundle(&self) -> String {
+        self.other.bundle(&LeafSpec::server(&dns(&[NAME]))).to_pem().to_string()
+    }
+
     fn chain(&self, path: &str, csr: &str) -> String {
         let csr = rcgen::CertificateSigningRequestParams::from_pem(csr).unwrap();
         let now = self.clock.now();
@@ -216,12 +237,13 @@ impl Daemon {
             reply(status, format!(r#"{{"type":"urn:x","title":"x","status":{status},"detail":"{detail}"}}"#))
         };
         Ok(match (path.as_str(), fault) {
+            (_, Fault::Sick) => problem(500, "the daemon is sick"),
             ("/PSF_CA.pem", Fault::OtherTrustBundle) => reply(200, certificates_to_pem([&self.other.root_der()])),
             ("/PSF_CA.pem", Fault::AnotherAnchor) => {
                 reply(200, certificates_to_pem([&self.ca.root_der(), &self.other.root_der()]))
             }
             ("/PSF_CA.pem", _) => reply(200, certificates_to_pem([&self.ca.root_der()])),
-            ("/v1/certs", _) => reply(200, serde_json::to_string(&self.entitlements()).unwrap()),
+            ("/v1/certs", fault) => reply(200, self.entitlements(fault).to_string()),
             ("/v1/enroll", _) => {
                 let ask: EnrollRequest = serde_json::from_slice(&body).unwrap();
                 self.certificate("/v1/enroll", &ask.csr)
@@ -238,12 +260,17 @@ impl Daemon {
             ("/v1/report", Fault::ReportsBusy) => problem(429, "too often"),
             ("/v1/report", _) => reply(200, r#"{"kept":1,"unknown":0}"#.to_owned()),
             (_, Fault::Broken) => problem(503, "the store is gone"),
+            (_, Fault::Busy(seconds)) => {
+                let mut busy = problem(503, "too much to do");
+                busy.headers_mut().insert("retry-after", seconds.into());
+                busy
+            }
             (_, Fault::Denied) => problem(403, "pg0.iad1.psf.io may not have it"),
             (path, _) => self.certificate(path, std::str::from_utf8(&body).unwrap()),
         })
     }
 
-    fn entitlements(&self) -> Entitlements {
+    fn entitlements(&self, fault: Fault) -> serde_json::Value {
         let entitlement = |name: &&str| Entitlement {
             name: name.parse().unwrap(),
             dns: vec![name.parse().unwrap()],
@@ -255,7 +282,18 @@ impl Daemon {
             role: crate::name::RoleName::parse("postgresql").unwrap(),
         };
         let certs = self.names.lock().unwrap().iter().map(entitlement).collect();
-        Entitlements { host: HOST.parse().unwrap(), certs }
+        let roots = match fault {
+            Fault::OldAnswer => Vec::new(),
+            Fault::OtherTrustBundle => vec![Digest::of(&self.other.root_der())],
+            _ => vec![Digest::of(&self.ca.root_der())],
+        };
+        let answer = Entitlements { host: HOST.parse().unwrap(), certs, roots };
+        let mut answer = serde_json::to_value(&answer).unwrap();
+        if fault == Fault::NewAnswer {
+            answer["weather"] = "fine".into();
+            answer["certs"][0]["colour"] = "blue".into();
+        }
+        answer
     }
 }
 
@@ -269,16 +307,25 @@ pub(super) struct World {
 
 pub(super) async fn world() -> World {
     let daemon = Arc::new(Daemon {
-        ca: Hierarchy::new("PSF_CA"),
-        other: Hierarchy::new("PSF_CA"),
-        identities: Hierarchy::new("identities"),
+        ca: Arc::new(Hierarchy::new("PSF_CA")),
+        other: Arc::new(Hierarchy::new("PSF_CA")),
+        identities: Arc::new(Hierarchy::new("identities")),
         names: Mutex::new(vec![NAME]),
         fault: Mutex::new(Fault::None),
-        ledger: Mutex::new(FakeLedger::new()),
+        ledger: Arc::new(Mutex::new(FakeLedger::new())),
         statement: Mutex::default(),
         clock: Arc::new(Movable(Mutex::new(now()))),
         seen: Mutex::default(),
     });
+    let (address, serving) = listen(&daemon).await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("host.yaml");
+    std::fs::write(&config, "state: state\nbundles: private\ntrust_bundle: certs/PSF_CA.pem\n").unwrap();
+    let settings = Settings::read(Some(&config)).unwrap();
+    World { daemon, address, directory, settings, serving }
+}
+
+async fn listen(daemon: &Arc<Daemon>) -> (ServerAddress, tokio::task::JoinHandle<()>) {
     let names = SubjectAltNames { ip: vec!["127.0.0.1".parse().unwrap()], ..SubjectAltNames::default() };
     let own = daemon.ca.bundle(&LeafSpec { not_after: now().plus(DAY * 90), ..LeafSpec::server(&names) });
     let mut chain = own.chain().certificates().to_vec();
@@ -287,12 +334,7 @@ pub(super) async fn world() -> World {
     let tls = tls::server_config(chain, own.key().to_rustls(), &roots, daemon.clock.clone(), DAY * 7).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = ServerAddress::parse(&listener.local_addr().unwrap().to_string()).unwrap();
-    let serving = tokio::spawn(serve(listener, tls, daemon.clone()));
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("host.yaml");
-    std::fs::write(&config, "state: state\nbundles: private\ntrust_bundle: certs/PSF_CA.pem\n").unwrap();
-    let settings = Settings::read(Some(&config)).unwrap();
-    World { daemon, address, directory, settings, serving }
+    (address, tokio::spawn(serve(listener, tls, daemon.clone())))
 }
 
 async fn serve(listener: tokio::net::TcpListener, tls: Arc<rustls::ServerConfig>, daemon: Arc<Daemon>) {
@@ -337,6 +379,27 @@ impl World {
     }
 
     pub(super) fn set(&self, fault: Fault) {
-        *self.daemon.fault.lock().unwrap() = fault;
+        self.daemon.set(fault);
+    }
+
+    pub(super) fn address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    /// Another daemon of the same CA.
+    pub(super) async fn second_daemon(&self) -> (ServerAddress, Arc<Daemon>) {
+        let Daemon { ca, other, identities, ledger, clock, .. } = &*self.daemon;
+        let daemon = Arc::new(Daemon {
+            ca: ca.clone(),
+            other: other.clone(),
+            identities: identities.clone(),
+            names: Mutex::new(vec![NAME]),
+            fault: Mutex::new(Fault::None),
+            ledger: ledger.clone(),
+            statement: Mutex::default(),
+            clock: clock.clone(),
+            seen: Mutex::default(),
+        });
+        (listen(&daemon).await.0, daemon)
     }
 }

@@ -20,10 +20,11 @@ pub use error::LedgerError;
 use rustls::pki_types::CertificateDer;
 
 use super::identity::Enrolment;
+use super::servers::Servers;
 use super::settings::LedgerPolicy;
 use super::{Agent, AgentError, read_if_there};
 use crate::ca::bundle::Leaf;
-use crate::client::{Answer, Client, ClientError};
+use crate::client::{Answer, ClientError};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::durable;
@@ -181,7 +182,7 @@ impl Memory {
     ///
     /// # Errors
     /// [`AgentError::Ledger`] when it still is, [`AgentError::Client`] when the CA does not answer.
-    pub async fn before_asking(&mut self, client: &mut Client, what: &str, now: Timestamp) -> Result<(), AgentError> {
+    pub async fn before_asking(&mut self, client: &mut Servers, what: &str, now: Timestamp) -> Result<(), AgentError> {
         if self.trouble.is_none() {
             return Ok(());
         }
@@ -201,7 +202,7 @@ impl Memory {
     /// [`AgentError::Ledger`] says why nothing of it may be used.
     pub async fn accept(
         &mut self,
-        client: &mut Client,
+        client: &mut Servers,
         answer: &Answer,
         leaf: &Leaf,
         asked: &Asked<'_>,
@@ -214,7 +215,7 @@ impl Memory {
     /// The one place where the policy counts. `open` reads an answer by the ledger's key.
     async fn judge(
         &mut self,
-        client: &mut Client,
+        client: &mut Servers,
         what: &str,
         open: impl Fn(&NoteVerifier) -> Result<Proven, LedgerError>,
         now: Timestamp,
@@ -269,12 +270,12 @@ struct Past<'p> {
 
 impl Past<'_> {
     /// What was proven, if its head continues this one.
-    async fn hold(&self, client: &mut Client, proven: Result<Proven, LedgerError>) -> Result<Proven, LedgerError> {
+    async fn hold(&self, client: &mut Servers, proven: Result<Proven, LedgerError>) -> Result<Proven, LedgerError> {
         let proven = proven?;
         self.continues(client, &proven.head).await.map(|()| proven)
     }
 
-    async fn continues(&self, client: &mut Client, head: &Checkpoint) -> Result<(), LedgerError> {
+    async fn continues(&self, client: &mut Servers, head: &Checkpoint) -> Result<(), LedgerError> {
         let (now, seen, at) = (head.size, self.size, self.at);
         let forked = |cause: &str| LedgerError::Forked { now, seen, at, cause: cause.to_owned() };
         if now < seen {
@@ -287,7 +288,7 @@ impl Past<'_> {
         let proof: Consistency = match client.get_json(&path).await {
             Ok(proof) => proof,
             // A CA that signed this size can prove it; that it has no proof is an answer too.
-            Err(ClientError::Refused(problem)) if matches!(problem.status, 400 | 404) => {
+            Err(ClientError::Refused { problem, .. }) if matches!(problem.status, 400 | 404) => {
                 return Err(forked(&format!("it gives no proof ({:.200})", problem.detail)));
             }
             Err(error) => return Err(error.into()),
@@ -309,7 +310,7 @@ pub fn begin(state: &Path, seen: &Seen) -> Result<(), AgentError> {
 
 /// For an enrolment: how the ledger fails to continue what was remembered before it, if it is the
 /// same ledger. The enrolment stands all the same: a person with a token vouches for the CA.
-pub(super) async fn break_with(before: Memory, client: &mut Client, seen: &Seen) -> Option<LedgerError> {
+pub(super) async fn break_with(before: Memory, client: &mut Servers, seen: &Seen) -> Option<LedgerError> {
     if before.seen.key != seen.key {
         return None;
     }

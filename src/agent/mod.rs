@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::accounts;
 use crate::ca::bundle::BundleError;
-use crate::client::{Client, ClientError};
+use crate::client::ClientError;
 use crate::clock::{Clock, Timestamp};
 use crate::profile::KeyKind;
 use crate::random::Random;
@@ -31,17 +31,22 @@ pub mod key;
 pub mod ledger;
 pub mod obtain;
 pub mod placement;
+pub mod prune;
 pub mod renew;
 pub mod reporting;
+pub mod retries;
 pub mod salt;
+pub mod servers;
 pub mod settings;
 pub mod status;
+pub mod system_trust;
 
 use files::{Links, Unread};
 use identity::Enrolment;
 use install::{InstallError, Ownership};
 use ledger::LedgerError;
 use placement::Place;
+use servers::Servers;
 use settings::{Settings, SettingsError};
 
 /// Why the agent could not do what it was asked for.
@@ -215,21 +220,23 @@ impl Agent<'_> {
     ///
     /// # Errors
     /// The last daemon's [`ClientError`].
-    pub async fn connect(&self, enrolment: &Enrolment) -> Result<Client, AgentError> {
+    pub async fn connect(&self, enrolment: &Enrolment) -> Result<Servers, AgentError> {
         self.check_state()?;
         let identity = &enrolment.identity;
         let credentials = (identity.chain().certificates().to_vec(), identity.key().to_rustls());
         let config = tls::client_config(&enrolment.anchors, Some(credentials), self.clock.clone())?;
         let known = std::slice::from_ref(&enrolment.server);
         let servers: &[ServerAddress] = if self.settings.server.is_empty() { known } else { &self.settings.server };
-        let mut last = None;
-        for server in servers {
-            match Client::connect_tls(server, config.clone()).await {
-                Ok(client) => return Ok(client),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.map_or_else(|| AgentError::NotEnrolled(self.settings.state.clone()), AgentError::from))
+        self.connect_to(servers, config).await
+    }
+
+    async fn connect_to(
+        &self,
+        servers: &[ServerAddress],
+        config: Arc<rustls::ClientConfig>,
+    ) -> Result<Servers, AgentError> {
+        let nowhere = || AgentError::NotEnrolled(self.settings.state.clone());
+        Servers::connect(servers, config).await.map_err(|error| error.map_or_else(nowhere, AgentError::from))
     }
 
     /// Whose the file at `place` is to be. Without the right to give files away that is left alone.

@@ -11,11 +11,12 @@ use super::identity::Enrolment;
 use super::install::{self, InstallError, Ownership};
 use super::ledger::{Asked, Memory};
 use super::placement::Place;
+use super::servers::Servers;
 use super::{Agent, AgentError, key};
 use crate::ca::bundle::{Bundle, BundleError, Chain, Expected};
 use crate::ca::pem_file::{self, Content};
 use crate::ca::provenance;
-use crate::client::{Answer, Client};
+use crate::client::Answer;
 use crate::clock::Timestamp;
 use crate::grant::CertificateKind;
 use crate::name::DnsName;
@@ -59,7 +60,7 @@ pub struct Exchange<'a> {
     /// Settings and time.
     pub agent: &'a Agent<'a>,
     /// The connection, as this host.
-    pub client: &'a mut Client,
+    pub client: &'a mut Servers,
     /// Host and anchors.
     pub enrolment: &'a Enrolment,
     /// What this host has seen of the ledger.
@@ -70,7 +71,7 @@ pub struct Exchange<'a> {
 ///
 /// # Errors
 /// [`AgentError::Client`].
-pub async fn entitlements(client: &mut Client) -> Result<Entitlements, AgentError> {
+pub async fn entitlements(client: &mut Servers) -> Result<Entitlements, AgentError> {
     Ok(client.get_json("/v1/certs").await?)
 }
 

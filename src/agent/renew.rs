@@ -1,39 +1,62 @@
-//! Renews whatever is due: the identity first, then every bundle, each on its own.
+//! Renews whatever is due: the identity first, then every bundle, each on its own. What to do is decided by
+//! `renewal::machine`; here it is done.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rustls::pki_types::CertificateDer;
-
+use super::anchor;
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
-use super::obtain::Exchange;
+use super::obtain::{self, Exchange};
+use super::prune::prune;
+use super::retries::{Attempt, Retries, Subject};
+use super::servers::Servers;
 use super::status::{Found, survey};
-use super::{Agent, AgentError, anchor, copies, enroll, install, obtain, reporting};
-use crate::client::Client;
+use super::system_trust::SystemStore;
+use super::{Agent, AgentError, copies, enroll, install, reporting};
+use crate::ca::bundle::Bundle;
 use crate::clock::Timestamp;
-use crate::renewal::{self, Installed, Reason, Verdict};
+use crate::renewal::machine::{Action, Event, Present, State, step};
+use crate::renewal::{self, Installed, Reason};
 use crate::report::{Line, Outcome, Report};
+use crate::wire::Entitlements;
 
 /// What `psfca renew` is told.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// Renew what is not due as well.
     pub force: bool,
+    /// Remove what this host may no longer have.
+    pub prune: bool,
     /// Only say what would be done.
     pub dry_run: bool,
 }
 
 /// The error of one step, kept so that the other names go on.
+#[derive(Debug, Clone)]
 struct Failure {
     text: String,
     code: u8,
+    retry_after: Option<std::time::Duration>,
 }
 
 impl From<&AgentError> for Failure {
     fn from(error: &AgentError) -> Self {
-        Self { text: error.to_string(), code: error.exit_code() }
+        let retry_after = match error {
+            AgentError::Client(error) => error.retry_after(),
+            _ => None,
+        };
+        Self { text: error.to_string(), code: error.exit_code(), retry_after }
     }
+}
+
+/// One run.
+struct Run<'a> {
+    agent: &'a Agent<'a>,
+    options: Options,
+    ledger: Memory,
+    retries: Retries,
+    remarks: Vec<String>,
 }
 
 /// Renews. One name that fails does not stop the others.
@@ -43,15 +66,11 @@ impl From<&AgentError> for Failure {
 pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentError> {
     let _lock = agent.lock()?;
     let mut enrolment = Enrolment::load(&agent.settings.state)?;
-    let mut ledger = Memory::load(agent, &enrolment)?;
+    let ledger = Memory::load(agent, &enrolment)?;
+    let (retries, damaged) = Retries::load(&agent.settings.state);
+    let mut run = Run { agent, options, ledger, retries, remarks: Vec::from_iter(damaged) };
     if !options.dry_run {
-        // Also of names that are not due: what a killed run left there is somebody's key.
-        let placement = &agent.settings.placement;
-        install::clear_leftovers(&placement.default.path, |_| true);
-        for (_, place) in placement.own_places() {
-            let directory = place.path.parent().unwrap_or(Path::new("."));
-            install::clear_leftovers(directory, |of| place.path.file_name().is_some_and(|name| name == of));
-        }
+        clear_leftovers(agent);
     }
     let (trust_written, mut trust_problem) = match options.dry_run {
         true => (false, None),
@@ -60,157 +79,244 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
             Err(error) => (false, Some(error.to_string())),
         },
     };
+    if agent.settings.system_trust && !options.dry_run {
+        match SystemStore::default().keep(agent, &enrolment.anchors).await {
+            Ok(false) => {}
+            Ok(true) => run.remarks.push("the whole system trusts this CA now (system_trust in host.yaml)".to_owned()),
+            Err(error) => drop(trust_problem.get_or_insert(error.to_string())),
+        }
+    }
     let mut connection = agent.connect(&enrolment).await;
-
     if let (Ok(client), false) = (&mut connection, options.dry_run) {
         // Only where there was trouble; what came of it is in the report.
-        let _ = ledger.before_asking(client, enrolment.host.as_str(), agent.now()).await;
+        let _ = run.ledger.before_asking(client, enrolment.host.as_str(), agent.now()).await;
     }
-    let identity = renew_own(agent, &mut connection, &mut enrolment, &mut ledger, options).await;
-    let (entitlements, failure) = match &mut connection {
-        Ok(client) => {
-            if let Err(error) = same_roots(client, &enrolment.anchors).await {
-                trust_problem.get_or_insert(error.to_string());
-            }
-            match obtain::entitlements(client).await {
-                Ok(certs) => (Some(certs), None),
-                Err(error) => (None, Some(Failure::from(&error))),
-            }
+    let identity = run.identity(&mut connection, &mut enrolment).await;
+    let mut answered = ask_for_names(connection).await;
+    if let Ok((client, entitlements)) = &mut answered {
+        if let Err(error) = anchor::same_roots(client, &enrolment.anchors, &entitlements.roots).await {
+            trust_problem.get_or_insert(error.to_string());
         }
-        Err(error) => (None, Some(Failure::from(&*error))),
-    };
-    if let Some(entitlements) = &entitlements
-        && !options.dry_run
-    {
-        identity::keep_entitlements(&agent.settings.state, entitlements)?;
+        if !options.dry_run {
+            identity::keep_entitlements(&agent.settings.state, entitlements)?;
+        }
     }
-    // Unasked, the CA's last word stands: what it named then is what services here rely on.
-    let known = entitlements.or_else(|| identity::known_entitlements(&agent.settings.state));
-    let mut names = Vec::new();
-    for found in survey(agent, &enrolment.anchors, known.as_ref())? {
-        let name = found.name.clone();
-        let client = match (&mut connection, &failure) {
-            (Ok(client), None) => Ok(Exchange { agent, client, enrolment: &enrolment, ledger: &mut ledger }),
-            (_, Some(failure)) => Err(failure),
-            (Err(_), None) => continue,
-        };
-        let outcome = renew_one(agent, client, found, options).await;
-        let copies =
-            if options.dry_run { Ok(Vec::new()) } else { copies::keep_installed(agent, &name, &enrolment.anchors) };
-        names.push(Line::new(name, outcome, copies.map_err(|error| error.to_string())));
-    }
-    let untold = match (&mut connection, options.dry_run) {
-        (Ok(client), false) => reporting::tell(agent, client, &enrolment, &BTreeMap::new()).await.err(),
+    let names = run.names(&mut answered, &enrolment).await?;
+    let untold = match (&mut answered, options.dry_run) {
+        (Ok((client, _)), false) => reporting::tell(agent, client, &enrolment, &BTreeMap::new()).await.err(),
         _ => None,
     };
     let untold = untold.map(|error| error.to_string());
-    let (ledger_trouble, ledger_recovered) = (ledger.trouble(), ledger.news().cloned());
-    let host = enrolment.host;
-    Ok(Report { host, identity, trust_problem, trust_written, ledger_trouble, ledger_recovered, names, untold })
+    let (ledger_trouble, ledger_recovered) = (run.ledger.trouble(), run.ledger.news().cloned());
+    let (host, remarks) = (enrolment.host, run.remarks);
+    Ok(Report {
+        host,
+        identity,
+        trust_problem,
+        trust_written,
+        ledger_trouble,
+        ledger_recovered,
+        remarks,
+        names,
+        untold,
+    })
 }
 
-async fn same_roots(client: &mut Client, trusted: &[CertificateDer<'_>]) -> Result<(), AgentError> {
-    match anchor::fetch(client).await {
-        Ok(served) => anchor::compare(trusted, &served),
-        // That it cannot be had just now says nothing about it.
-        Err(_) => Ok(()),
+/// Also of names that are not due: what a killed run left there is somebody's key.
+fn clear_leftovers(agent: &Agent<'_>) {
+    let placement = &agent.settings.placement;
+    install::clear_leftovers(&placement.default.path, |_| true);
+    for (_, place) in placement.own_places() {
+        let directory = place.path.parent().unwrap_or(Path::new("."));
+        install::clear_leftovers(directory, |of| place.path.file_name().is_some_and(|name| name == of));
     }
 }
 
-/// Renews the identity; from then on the new one is shown.
-async fn renew_own(
-    agent: &Agent<'_>,
-    connection: &mut Result<Client, AgentError>,
-    enrolment: &mut Enrolment,
-    ledger: &mut Memory,
-    options: Options,
-) -> Outcome {
-    let (now, validity) = (agent.now(), enrolment.validity());
-    let installed = Installed::Fit(validity);
-    let reason = match verdict(&installed, now, options.force) {
-        Verdict::Later(due) => return Outcome::NotDue { due, not_after: validity.not_after },
-        Verdict::Due(reason) if options.dry_run => return Outcome::WouldRenew { reason: reason.to_string() },
-        Verdict::Due(reason) => reason,
-    };
-    let failed = |error: &AgentError| {
-        let Failure { text, code } = error.into();
-        Outcome::Failed { error: text, code, critical: validity.is_critical(now) }
-    };
-    let client = match connection {
-        Ok(client) => client,
-        Err(error) => return failed(error),
-    };
-    match enroll::next_identity(agent, client, enrolment, ledger).await {
-        Err(error) => failed(&error),
-        Ok(next) => {
-            enrolment.identity = next;
-            let leaf = enrolment.identity.leaf();
-            let (serial, not_after) = (leaf.serial.clone(), leaf.not_after);
-            *connection = agent.connect(enrolment).await;
-            Outcome::Renewed { serial, not_after, reason: reason.to_string() }
-        }
-    }
+/// What this host may have, from the CA itself, and the connection that it came by.
+async fn ask_for_names(connection: Result<Servers, AgentError>) -> Result<(Servers, Entitlements), Failure> {
+    let mut client = connection.map_err(|error| Failure::from(&error))?;
+    let entitlements = obtain::entitlements(&mut client).await.map_err(|error| Failure::from(&error))?;
+    Ok((client, entitlements))
 }
 
-async fn renew_one(
-    agent: &Agent<'_>,
-    exchange: Result<Exchange<'_>, &Failure>,
-    found: Found,
-    options: Options,
-) -> Outcome {
-    let now = agent.now();
-    let (name, installed) = (&found.name, &found.installed);
-    let Some(entitlement) = &found.entitlement else {
-        let not_after = match installed {
-            Installed::Fit(validity) | Installed::Unfit { validity, .. } => validity.not_after,
-            Installed::Missing | Installed::Damaged(_) | Installed::Foreign => now,
+impl Run<'_> {
+    /// Renews the identity; from then on the new one is shown.
+    async fn identity(&mut self, connection: &mut Result<Servers, AgentError>, enrolment: &mut Enrolment) -> Outcome {
+        let (agent, validity) = (self.agent, enrolment.validity());
+        let (installed, serial) = (Installed::Fit(validity), enrolment.identity.leaf().serial.clone());
+        let present = Present { installed: &installed, serial: Some(&serial) };
+        let reason = match self.look(Subject::Identity, present) {
+            Ok(reason) => reason,
+            Err(outcome) => return outcome,
         };
-        return Outcome::NotEntitled { not_after };
-    };
-    if found.is_by_hand() {
-        return Outcome::ByHand;
-    }
-    if *installed == Installed::Foreign && !options.force {
-        // A person's file, and a person has to say what becomes of it: no alarm about what the CA does.
-        return Outcome::Failed { error: obtain::foreign(name), code: 1, critical: false };
-    }
-    let reason = match (verdict(installed, now, options.force), installed) {
-        (Verdict::Later(due), Installed::Fit(validity) | Installed::Unfit { validity, .. }) => {
-            return Outcome::NotDue { due, not_after: validity.not_after };
+        let done = match connection {
+            Ok(client) => enroll::next_identity(agent, client, enrolment, &mut self.ledger).await,
+            Err(error) => return self.failed(Subject::Identity, present, (&*error).into()),
+        };
+        match done {
+            Err(error) => self.failed(Subject::Identity, present, (&error).into()),
+            Ok(next) => {
+                enrolment.identity = next;
+                *connection = agent.connect(enrolment).await;
+                self.succeeded(Subject::Identity, &enrolment.identity, &reason)
+            }
         }
-        (Verdict::Later(due), _) => return Outcome::NotDue { due, not_after: due },
-        (Verdict::Due(reason), _) => reason,
-    };
-    if options.dry_run {
-        return Outcome::WouldRenew { reason: reason.to_string() };
     }
-    let critical = renewal::is_critical(installed, now);
-    let mut exchange = match exchange {
-        Ok(exchange) => exchange,
-        Err(Failure { text, code }) => return Outcome::Failed { error: text.clone(), code: *code, critical },
-    };
-    let done = async {
-        obtain::prepare(agent, name)?;
-        let bundle = obtain::bundle(&mut exchange, name, Some(entitlement), false).await?;
-        obtain::install(agent, name, &bundle)?;
-        Ok::<_, AgentError>(bundle)
-    };
-    match done.await {
-        Ok(bundle) => Outcome::Renewed {
-            serial: bundle.leaf().serial.clone(),
-            not_after: bundle.leaf().not_after,
-            reason: reason.to_string(),
-        },
-        Err(error) => {
-            let Failure { text, code } = (&error).into();
-            Outcome::Failed { error: text, code, critical }
+
+    /// Every name. Unasked, the CA's last word stands: what it named then is what services here rely on.
+    async fn names(
+        &mut self,
+        answered: &mut Result<(Servers, Entitlements), Failure>,
+        enrolment: &Enrolment,
+    ) -> Result<Vec<Line>, AgentError> {
+        let (agent, dry_run) = (self.agent, self.options.dry_run);
+        let remembered = identity::known_entitlements(&agent.settings.state);
+        let known = answered.as_ref().map_or(remembered, |(_, entitlements)| Some(entitlements.clone()));
+        let mut lines = Vec::new();
+        for found in survey(agent, &enrolment.anchors, known.as_ref())? {
+            let name = found.name.clone();
+            let client = answered.as_mut().map(|(client, _)| client).map_err(|failure| failure.clone());
+            let outcome = self.name(client, found, enrolment).await;
+            let gone = matches!(outcome, Outcome::Pruned { .. });
+            let copies = match dry_run || gone {
+                true => Ok(Vec::new()),
+                false => copies::keep_installed(agent, &name, &enrolment.anchors).map_err(|error| error.to_string()),
+            };
+            lines.push(Line::new(name, outcome, copies));
         }
+        Ok(lines)
+    }
+
+    async fn name(&mut self, client: Result<&mut Servers, Failure>, found: Found, enrolment: &Enrolment) -> Outcome {
+        let (agent, name, subject) = (self.agent, &found.name, Subject::Name(&found.name));
+        let Some(entitlement) = &found.entitlement else {
+            self.forget(subject);
+            return self.taken_away(client.is_ok(), &found, enrolment);
+        };
+        if found.is_by_hand() {
+            return Outcome::ByHand;
+        }
+        if found.installed == Installed::Foreign && !self.options.force {
+            // A person's file, and a person has to say what becomes of it: no alarm about what the CA does.
+            return Outcome::Failed { error: obtain::foreign(name), code: 1, critical: false };
+        }
+        let present = Present { installed: &found.installed, serial: found.serial.as_ref() };
+        let reason = match self.look(subject, present) {
+            Ok(reason) => reason,
+            Err(outcome) => return outcome,
+        };
+        let client = match client {
+            Ok(client) => client,
+            Err(failure) => return self.failed(subject, present, failure),
+        };
+        // The CA was not asked yet, so whoever makes the place good need not wait.
+        if let Err(error) = obtain::prepare(agent, name) {
+            return failed(&(&AgentError::from(error)).into(), present, agent.now());
+        }
+        let mut exchange = Exchange { agent, client, enrolment, ledger: &mut self.ledger };
+        let bundle = match obtain::bundle(&mut exchange, name, Some(entitlement), false).await {
+            Ok(bundle) => bundle,
+            Err(error @ (AgentError::KeyNotMadeHere { .. } | AgentError::Key(_))) => {
+                return failed(&(&error).into(), present, agent.now());
+            }
+            Err(error) => return self.failed(subject, present, (&error).into()),
+        };
+        match obtain::install(agent, name, &bundle) {
+            Ok(()) => self.succeeded(subject, &bundle, &reason),
+            Err(error) => self.failed(subject, present, (&AgentError::from(error)).into()),
+        }
+    }
+
+    /// A name that this host may no longer have. Only the CA's own word of just now removes anything.
+    fn taken_away(&self, answered: bool, found: &Found, enrolment: &Enrolment) -> Outcome {
+        let not_after = match &found.installed {
+            Installed::Fit(validity) | Installed::Unfit { validity, .. } => validity.not_after,
+            Installed::Missing | Installed::Damaged(_) | Installed::Foreign => self.agent.now(),
+        };
+        if !answered || !(self.options.prune || self.agent.settings.prune) {
+            return Outcome::NotEntitled { not_after };
+        }
+        if self.options.dry_run {
+            return Outcome::WouldPrune { not_after };
+        }
+        match prune(self.agent, &found.name, &enrolment.anchors) {
+            Ok(removed) => Outcome::Pruned { removed },
+            Err(error) => Outcome::Failed { error: error.to_string(), code: error.exit_code(), critical: false },
+        }
+    }
+
+    /// Why the CA is to be asked now, or what there is to say instead.
+    fn look(&mut self, subject: Subject<'_>, present: Present<'_>) -> Result<Reason, Outcome> {
+        let (now, attempt) = (self.agent.now(), self.retries.of(subject).cloned());
+        let state = State { retry: attempt.as_ref().map(|attempt| attempt.retry), owed: None };
+        let (state, actions) = step(state, Event::Looked { present, force: self.options.force }, now);
+        if state.retry.is_none() {
+            self.forget(subject);
+        }
+        let not_after = end_of(present.installed);
+        match actions.into_iter().next() {
+            Some(Action::Ask(reason)) if self.options.dry_run => {
+                Err(Outcome::WouldRenew { reason: reason.to_string() })
+            }
+            Some(Action::Ask(reason)) => Ok(reason),
+            Some(Action::Wait(_, until)) => {
+                let (error, code) = attempt.map_or_else(Default::default, |attempt| (attempt.error, attempt.code));
+                let error = format!("{error}; the CA is asked again from {} on", until.with_distance(now));
+                Err(Outcome::Failed { error, code, critical: renewal::is_critical(present.installed, now) })
+            }
+            Some(Action::Rest(due)) => Err(Outcome::NotDue { due, not_after: not_after.unwrap_or(due) }),
+            _ => Err(Outcome::NotDue { due: now, not_after: not_after.unwrap_or(now) }),
+        }
+    }
+
+    /// The CA was asked in vain.
+    fn failed(&mut self, subject: Subject<'_>, present: Present<'_>, failure: Failure) -> Outcome {
+        let now = self.agent.now();
+        let state = State { retry: self.retries.of(subject).map(|attempt| attempt.retry), owed: None };
+        let event = Event::Failed { present, retry_after: failure.retry_after, draw: self.draw() };
+        let (state, _) = step(state, event, now);
+        let remembered = |retry| Attempt { retry, error: failure.text.clone(), code: failure.code };
+        self.remember(subject, state.retry.map(remembered));
+        failed(&failure, present, now)
+    }
+
+    fn succeeded(&mut self, subject: Subject<'_>, bundle: &Bundle, reason: &Reason) -> Outcome {
+        self.forget(subject);
+        let leaf = bundle.leaf();
+        Outcome::Renewed { serial: leaf.serial.clone(), not_after: leaf.not_after, reason: reason.to_string() }
+    }
+
+    fn forget(&mut self, subject: Subject<'_>) {
+        self.remember(subject, None);
+    }
+
+    /// That this cannot be written down costs the CA a request more, and nobody anything else.
+    fn remember(&mut self, subject: Subject<'_>, attempt: Option<Attempt>) {
+        if !self.options.dry_run
+            && let Err(error) = self.retries.remember(subject, attempt)
+        {
+            self.remarks.push(error.to_string());
+        }
+    }
+
+    /// Without randomness the wait is the longest.
+    fn draw(&self) -> u32 {
+        let mut octets = [0; 4];
+        self.agent.random.fill(&mut octets).map_or(u32::MAX, |()| u32::from_be_bytes(octets))
     }
 }
 
-fn verdict(installed: &Installed, now: Timestamp, force: bool) -> Verdict {
-    match renewal::judge(installed, now) {
-        Verdict::Later(_) if force => Verdict::Due(Reason::Forced),
-        verdict => verdict,
+fn failed(failure: &Failure, present: Present<'_>, now: Timestamp) -> Outcome {
+    let critical = renewal::is_critical(present.installed, now);
+    Outcome::Failed { error: failure.text.clone(), code: failure.code, critical }
+}
+
+const fn end_of(installed: &Installed) -> Option<Timestamp> {
+    match installed {
+        Installed::Fit(validity) | Installed::Unfit { validity, .. } => Some(validity.not_after),
+        Installed::Missing | Installed::Damaged(_) | Installed::Foreign => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,9 @@ use hyper::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::identity::{self, Enrolment};
+use super::servers::Servers;
 use super::status::survey;
 use super::{Agent, AgentError, read_if_there};
-use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::durable;
@@ -49,7 +49,7 @@ impl LastReport {
 /// The CA refused it, or did not answer. A daemon that is too old to be told is no error.
 pub async fn tell(
     agent: &Agent<'_>,
-    client: &mut Client,
+    client: &mut Servers,
     enrolment: &Enrolment,
     deployments: &BTreeMap<DnsName, Deployment>,
 ) -> Result<(), AgentError> {

@@ -52,6 +52,10 @@ pub struct Settings {
     pub trust_bundle: PathBuf,
     /// What becomes of answers when the CA's ledger does not continue what this host has seen.
     pub ledger_policy: LedgerPolicy,
+    /// Whether what this host may no longer have is removed without a word of a person.
+    pub prune: bool,
+    /// Whether the whole system is to trust the anchors (`update-ca-certificates`).
+    pub system_trust: bool,
     /// The witness without whose cosignature no head of the ledger is accepted.
     pub witness: Option<WitnessKey>,
 }
@@ -80,6 +84,8 @@ struct Raw {
     mode: String,
     ledger_policy: LedgerPolicy,
     names: BTreeMap<DnsName, RawName>,
+    prune: bool,
+    system_trust: bool,
     witness: Option<WitnessKey>,
 }
 
@@ -96,6 +102,8 @@ impl Default for Raw {
             mode: "0640".into(),
             ledger_policy: LedgerPolicy::default(),
             names: BTreeMap::new(),
+            prune: false,
+            system_trust: false,
             witness: None,
         }
     }
@@ -137,6 +145,8 @@ impl Settings {
             placement: placement::read(default, raw.names, base).map_err(wrong)?,
             trust_bundle: base.join(raw.trust_bundle),
             ledger_policy: raw.ledger_policy,
+            prune: raw.prune,
+            system_trust: raw.system_trust,
             witness: raw.witness,
         })
     }

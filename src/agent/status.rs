@@ -8,6 +8,7 @@ use rustls::pki_types::CertificateDer;
 use super::files::{self, Links, Unread};
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
+use super::system_trust::SystemStore;
 use super::{Agent, AgentError, anchor, copies, obtain};
 use crate::ca::bundle::{Bundle, BundleError};
 use crate::ca::{pem_file, provenance};
@@ -58,12 +59,14 @@ fn trust(agent: &Agent<'_>, anchors: &[CertificateDer<'_>]) -> Result<Option<Str
         Err(Unread::Unfit(cause)) => return Ok(Some(format!("{path} cannot be used: {cause}; move it away"))),
         Err(Unread::Failed(error)) => return Err(AgentError::state(&agent.settings.trust_bundle, &error)),
     };
-    Ok(match pem_file::certificates(&text) {
-        Err(error) => Some(format!("{path} is damaged: {error}; psfca renew writes it again")),
-        Ok(there) => anchor::compare(anchors, &there)
-            .err()
-            .map(|_| format!("{path} holds other roots than this host enrolled with")),
-    })
+    let there = match pem_file::certificates(&text) {
+        Err(error) => return Ok(Some(format!("{path} is damaged: {error}; psfca renew writes it again"))),
+        Ok(there) => there,
+    };
+    if anchor::compare(anchors, &there).is_err() {
+        return Ok(Some(format!("{path} holds other roots than this host enrolled with")));
+    }
+    if agent.settings.system_trust { SystemStore::default().problem(anchors) } else { Ok(None) }
 }
 
 fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {

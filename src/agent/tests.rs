@@ -69,7 +69,9 @@ async fn nothing_wrong_that_the_daemon_says_touches_the_old_bundle() {
     let world = World::enrolled().await;
     world.renew(now()).await;
     let old = std::fs::read(world.bundle_path()).unwrap();
-    for (fault, code, text) in [
+    // Later each time than the wait after the failure before can last.
+    let later = (0..).map(|tries| now().plus(DAY / 2 + DAY / 36 * tries));
+    for ((fault, code, text), at) in [
         (Fault::OtherName, 4, "the certificate is for lb.psf.io"),
         (Fault::OtherKey, 4, "does not belong to the certificate"),
         (Fault::OtherCa, 4, "does not chain to a root that is trusted here"),
@@ -77,9 +79,12 @@ async fn nothing_wrong_that_the_daemon_says_touches_the_old_bundle() {
         (Fault::OtherSerial, 4, "and the answer says 07"),
         (Fault::Broken, 4, "the store is gone"),
         (Fault::Denied, 3, "pg0.iad1.psf.io may not have it"),
-    ] {
+    ]
+    .into_iter()
+    .zip(later)
+    {
         world.set(fault);
-        let report = world.renew(now().plus(DAY / 2)).await;
+        let report = world.renew(at).await;
         assert_eq!(report.exit_code(), code, "{fault:?}");
         assert!(
             matches!(outcome(&report), Outcome::Failed { error, .. } if error.contains(text)),
@@ -166,7 +171,7 @@ async fn a_daemon_too_old_for_reports_is_asked_once_a_day_and_one_that_is_busy_a
 #[tokio::test]
 async fn a_dry_run_asks_and_changes_nothing() {
     let world = World::enrolled().await;
-    let options = Options { force: true, dry_run: true };
+    let options = Options { force: true, dry_run: true, ..Options::default() };
     let report = renew(&world.agent(now()), options).await.unwrap();
     assert!(matches!(outcome(&report), Outcome::WouldRenew { .. }), "{report:?}");
     assert!(!world.bundle_path().exists());

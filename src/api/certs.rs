@@ -30,7 +30,8 @@ pub(super) async fn list(
     let host = api.ca.admit(&identity).await?;
     let in_force = api.ca.declaration.current();
     let certs = entitlements(&in_force.declaration, host).iter().filter_map(entitlement).collect();
-    Ok(Json(Entitlements { host: host.clone(), certs }))
+    let roots = vec![api.ca.authorities.root().fingerprint()];
+    Ok(Json(Entitlements { host: host.clone(), certs, roots }))
 }
 
 /// Issues one certificate: for the request in the body, or with a key made here for an empty one.

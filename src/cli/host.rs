@@ -182,6 +182,9 @@ pub fn report(report: &Report, now: Timestamp) -> io::Result<()> {
     if let Some(problem) = &report.trust_problem {
         writeln!(out, "Trust: {problem}")?;
     }
+    for remark in &report.remarks {
+        writeln!(out, "Note: {}", cut(remark, MAX_REMARK))?;
+    }
     say(&out)
 }
 
@@ -206,9 +209,17 @@ fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
             "left alone: psfca makes no RSA keys, so it is for you to get, with psfca issue NAME --csr FILE".to_owned()
         }
         Outcome::NotEntitled { not_after } => format!(
-            "this host may no longer have it; its bundle is kept, good until {}; remove it when nothing uses it",
+            "this host may no longer have it; its bundle is kept, good until {}; when nothing uses it: psfca renew --prune",
             not_after.with_distance(now)
         ),
+        Outcome::WouldPrune { not_after } => format!(
+            "this host may no longer have it; its bundle, good until {}, would be removed",
+            not_after.with_distance(now)
+        ),
+        Outcome::Pruned { removed } => {
+            let removed: Vec<_> = removed.iter().map(|path| path.display().to_string()).collect();
+            format!("removed, because this host may no longer have it: {}", removed.join(", "))
+        }
     }
 }
 

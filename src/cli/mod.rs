@@ -291,6 +291,9 @@ pub struct Renew {
     /// Renew what is not due as well
     #[arg(long)]
     pub force: bool,
+    /// Remove what this host may no longer have
+    #[arg(long)]
+    pub prune: bool,
     /// Say what would be renewed, and renew nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -54,8 +54,8 @@ pub(super) fn with_client(
         let settings = HostConfigFile { config: settings.map(Path::to_owned) };
         return with_agent(&settings, async |agent| {
             let enrolment = Enrolment::load(&agent.settings.state)?;
-            let mut client = agent.connect(&enrolment).await?;
-            work(&mut client).await
+            let mut servers = agent.connect(&enrolment).await?;
+            work(servers.current()).await
         });
     }
     let config = super::config(&config.config)?;

@@ -10,7 +10,7 @@ use crate::report::Outcome;
 /// Renews what is due and says what became of it; the exit codes are those of
 /// [`crate::report::Report::exit_code`].
 pub(super) fn run(args: &cli::Renew) -> anyhow::Result<ExitCode> {
-    let options = Options { force: args.force, dry_run: args.dry_run };
+    let options = Options { force: args.force, prune: args.prune, dry_run: args.dry_run };
     with_agent(&args.config, async |agent| {
         let report = renew(agent, options).await?;
         if args.json {

@@ -4,38 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
-use crate::name::{DnsName, HostName, RoleName};
-use crate::profile::{KeyKind, Usages};
-
-/// One name that the calling host may have: an element of `GET /v1/certs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entitlement {
-    /// The service name.
-    pub name: DnsName,
-    /// Every DNS name the certificate will carry.
-    pub dns: Vec<DnsName>,
-    /// Every address the certificate will carry.
-    pub ip: Vec<std::net::IpAddr>,
-    /// What it may be used for.
-    pub usages: Usages,
-    /// How long it will live.
-    pub lifetime_seconds: u64,
-    /// The key the host has to make.
-    pub key: KeyKind,
-    /// Whether the CA may make the key instead.
-    pub ca_made_key: bool,
-    /// The role that gives it.
-    pub role: RoleName,
-}
-
-/// `GET /v1/certs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entitlements {
-    /// The host that asked, as its identity says.
-    pub host: HostName,
-    /// What it may have, by name.
-    pub certs: Vec<Entitlement>,
-}
+use crate::name::DnsName;
 
 /// `GET /v1/ciphers` and `GET /v1/ciphers/{name}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

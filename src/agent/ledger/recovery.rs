@@ -7,8 +7,8 @@ use hyper::body::Bytes;
 use super::{LedgerError, Memory, Past, Proven, Seen};
 use crate::agent::AgentError;
 use crate::agent::identity::Enrolment;
+use crate::agent::servers::Servers;
 use crate::ca::statement;
-use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::note::NoteVerifier;
@@ -20,7 +20,7 @@ impl Memory {
     /// Nothing changes unless the ledger continues the head that the root vouches for.
     pub(super) async fn after_recovery(
         &self,
-        client: &mut Client,
+        client: &mut Servers,
         open: impl Fn(&NoteVerifier) -> Result<Proven, LedgerError>,
         trouble: LedgerError,
         now: Timestamp,
@@ -76,7 +76,7 @@ impl Memory {
 
 /// The newest recovery; none where the CA has none to show, or cannot show it just now: the ledger
 /// is in trouble either way, and the next run asks again.
-async fn fetch(client: &mut Client) -> Option<String> {
+async fn fetch(client: &mut Servers) -> Option<String> {
     let answer = client.send(Method::GET, "/v1/ledger/recovery", "", "", Bytes::new()).await.ok()?.ok().ok()?;
     String::from_utf8(answer.body.to_vec()).ok()
 }

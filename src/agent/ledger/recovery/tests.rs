@@ -31,7 +31,7 @@ async fn gone_back() -> World {
 }
 
 async fn forced(world: &World, after: u64) -> Report {
-    renew(&world.agent(later(after)), Options { force: true, dry_run: false }).await.unwrap()
+    renew(&world.agent(later(after)), Options { force: true, ..Options::default() }).await.unwrap()
 }
 
 fn remembered(world: &World) -> Memory {
