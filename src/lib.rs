@@ -29,6 +29,7 @@ pub mod config;
 pub mod declaration;
 pub mod expiry;
 pub mod ledger;
+pub mod loading;
 pub mod pattern;
 pub mod policy;
 pub mod rate;

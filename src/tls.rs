@@ -24,6 +24,7 @@ use crate::digest::Digest;
 use crate::token;
 
 mod grace;
+pub mod presented;
 
 /// The only protocol that is spoken inside TLS (RFC 7301).
 const ALPN: &[u8] = b"http/1.1";

@@ -8,7 +8,7 @@ use super::identity::{self, Enrolment};
 use super::ledger::Memory;
 use super::obtain::Exchange;
 use super::status::{Found, survey};
-use super::{Agent, AgentError, anchor, copies, enroll, install, obtain};
+use super::{Agent, AgentError, anchor, copies, debt, enroll, install, obtain};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::renewal::{self, Installed, Reason, Verdict};
@@ -98,6 +98,7 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
             if options.dry_run { Ok(Vec::new()) } else { copies::keep_installed(agent, &name, &enrolment.anchors) };
         names.push(Line::new(name, outcome, copies.map_err(|error| error.to_string())));
     }
+    debt::settle(agent, &enrolment.anchors, &mut names, options.dry_run).await;
     let (ledger_trouble, ledger_recovered) = (ledger.trouble(), ledger.news().cloned());
     Ok(Report { host: enrolment.host, identity, trust_problem, trust_written, ledger_trouble, ledger_recovered, names })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -49,6 +50,12 @@ pub struct Settings {
     pub trust_bundle: PathBuf,
     /// What becomes of answers when the CA's ledger does not continue what this host has seen.
     pub ledger_policy: LedgerPolicy,
+    /// The file that was read, or would have been.
+    pub file: PathBuf,
+    /// The directory of the hooks.
+    pub hooks: PathBuf,
+    /// How long a hook may take.
+    pub hook_timeout: Duration,
     /// The witness without whose cosignature no head of the ledger is accepted.
     pub witness: Option<WitnessKey>,
 }
@@ -77,6 +84,8 @@ struct Raw {
     ledger_policy: LedgerPolicy,
     names: BTreeMap<DnsName, RawName>,
     witness: Option<WitnessKey>,
+    hooks: PathBuf,
+    hook_timeout: String,
 }
 
 impl Default for Raw {
@@ -92,6 +101,8 @@ impl Default for Raw {
             ledger_policy: LedgerPolicy::default(),
             names: BTreeMap::new(),
             witness: None,
+            hooks: "/etc/psfca/hooks.d".into(),
+            hook_timeout: "60s".into(),
         }
     }
 }
@@ -130,8 +141,17 @@ impl Settings {
             trust_bundle: base.join(raw.trust_bundle),
             ledger_policy: raw.ledger_policy,
             witness: raw.witness,
+            file: path.to_owned(),
+            hooks: base.join(raw.hooks),
+            hook_timeout: hook_timeout(&raw.hook_timeout).map_err(wrong)?,
         })
     }
+}
+
+fn hook_timeout(text: &str) -> Result<Duration, String> {
+    let most = Duration::from_secs(3_600);
+    let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero() && *time <= most);
+    time.ok_or_else(|| format!("hook_timeout {text:?} is no time of up to an hour like 60s or 2m"))
 }
 
 #[cfg(test)]
@@ -170,6 +190,9 @@ mod tests {
             assert!(error(&format!("mode: '{mode}'\n")).contains("would not do for a private key"), "{mode}");
         }
         assert!(error("ledger_policy: off\n").contains("`refuse` or `alarm`"), "{}", error("ledger_policy: off\n"));
+        for time in ["0s", "2h", "soon"] {
+            assert!(error(&format!("hook_timeout: {time}\n")).contains("like 60s or 2m"), "{time}");
+        }
         assert!(error("server: [nowhere]\n").contains("is not an address like"));
     }
 }
