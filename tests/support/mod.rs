@@ -10,6 +10,7 @@ pub mod connections;
 pub mod disk;
 pub mod forge;
 pub mod ledger;
+pub mod postgresql;
 pub mod rollback;
 pub mod stored_ledger;
 pub mod strace;
