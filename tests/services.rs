@@ -87,8 +87,9 @@ fn assert_reloaded_and_proven(
 ) {
     let settings = format!("hooks: hooks.d\nnames:\n  {NAME}: {{probe: '{probe}'}}\n");
     fs::write(host.config(), fs::read_to_string(host.config()).unwrap() + &settings).unwrap();
-    let proven = host.ok(&["renew"]);
-    assert!(proven.contains("loaded  its service proved that on"), "{proven}");
+    let proven = host.psfca(&["renew"]);
+    assert_eq!(proven.status.code(), Some(0), "{}", said(&proven));
+    assert!(said(&proven).contains("loaded  its service proved that on"), "{}", said(&proven));
     alive();
 
     let before = serial(host);
@@ -111,7 +112,8 @@ fn assert_reloaded_and_proven(
     assert_eq!(bundle["loaded"], "served", "{bundle}");
     alive();
     // And all at once, as the timer does it.
-    host.ok(&["renew", "--force"]);
+    let renewed = host.psfca(&["renew", "--force"]);
+    assert_eq!(renewed.status.code(), Some(0), "{}", said(&renewed));
     alive();
 }
 

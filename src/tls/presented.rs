@@ -25,7 +25,8 @@ impl Presented {
 }
 
 /// For one connection to a local service, whatever it speaks inside TLS: it must chain to one of `anchors` and carry
-/// the name that is asked for, as for a client with `sslmode=verify-full`.
+/// the name that is asked for, as for a client with `sslmode=verify-full`. Only here TLS 1.2 is spoken, which is the most
+/// that some services do: nginx before 1.23.4, unless told otherwise.
 ///
 /// # Errors
 /// [`TlsError`] when there is no anchor.
@@ -39,7 +40,7 @@ pub fn probe_config(
         .map_err(|error| TlsError::ClientVerifier(error.to_string()))?;
     let presented = Presented::default();
     let mut config = ClientConfig::builder_with_details(provider, Arc::new(RustlsTime(clock)))
-        .with_protocol_versions(&[&rustls::version::TLS13])
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(TlsError::Credentials)?
         .dangerous() // The verifier below is the stock one, which is asked in any case.
         .with_custom_certificate_verifier(Arc::new(Keeping { stock, presented: presented.clone() }))

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::AlertDescription;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -109,6 +110,12 @@ pub enum Unproven {
         /// What happened.
         cause: String,
     },
+    /// It took the connection and then said nothing; to ask again would only take longer.
+    #[error("{probe} gives no answer within {} seconds", TIME.as_secs())]
+    Silent {
+        /// Whom we called.
+        probe: String,
+    },
     /// It answered, and did not offer TLS as it should.
     #[error("{probe} offers no TLS: {cause}")]
     NoTls {
@@ -145,10 +152,11 @@ pub enum Unproven {
 /// The last [`Unproven`].
 pub async fn prove(probe: &Probe, expected: &Expected<'_>, pause: impl AsyncFn(Duration)) -> Result<(), Unproven> {
     for length in PAUSES {
-        if ask(probe, expected).await.is_ok() {
-            return Ok(());
+        match ask(probe, expected).await {
+            Ok(()) => return Ok(()),
+            Err(silent @ Unproven::Silent { .. }) => return Err(silent),
+            Err(_) => pause(length).await,
         }
-        pause(length).await;
     }
     ask(probe, expected).await
 }
@@ -167,10 +175,7 @@ async fn ask(probe: &Probe, expected: &Expected<'_>) -> Result<(), Unproven> {
     });
     let handshake = match asked.await {
         Ok(asked) => asked?,
-        Err(_) => {
-            let cause = format!("no answer within {} seconds", TIME.as_secs());
-            return Err(Unproven::Unreachable { probe: probe.to_string(), cause });
-        }
+        Err(_) => return Err(Unproven::Silent { probe: probe.to_string() }),
     };
     if let Some(certificate) = presented.get()
         && let Ok(leaf) = Leaf::read(certificate)
@@ -180,15 +185,16 @@ async fn ask(probe: &Probe, expected: &Expected<'_>) -> Result<(), Unproven> {
         let (served, until, expected) = (leaf.serial, leaf.not_after, expected.serial.clone());
         return Err(Unproven::Another { probe: probe.to_string(), served, until, expected });
     }
-    handshake.map_err(|error| match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidMessage(_)) => {
-            Unproven::NoTls { probe: probe.to_string(), cause: "what it says is no TLS".to_owned() }
+    handshake.map_err(|error| {
+        let no_tls = |cause| Unproven::NoTls { probe: probe.to_string(), cause };
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidMessage(_)) => no_tls("what it says is no TLS".to_owned()),
+            Some(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)) => {
+                no_tls("it speaks neither TLS 1.2 nor TLS 1.3".to_owned())
+            }
+            Some(error) => refused(tls::explain(error)),
+            None => no_tls(format!("it broke off the handshake ({error}); does it speak TLS there?")),
         }
-        Some(error) => refused(tls::explain(error)),
-        None => Unproven::NoTls {
-            probe: probe.to_string(),
-            cause: format!("it broke off the handshake ({error}); does it speak TLS there?"),
-        },
     })
 }
 
