@@ -23,7 +23,7 @@ fn start() -> (Ca, Host) {
     let mut ca = Ca::made_with("limits: {issue_burst: 10000}\n");
     ca.serve();
     let host = Host::new("pg0.iad1.psf.io");
-    let settings = fs::read_to_string(host.config()).unwrap() + "hooks: hooks.d\nhook_timeout: 30s\n";
+    let settings = fs::read_to_string(host.config()).unwrap() + "hook_timeout: 30s\n";
     fs::write(host.config(), settings).unwrap();
     assert!(host.enroll_with(&ca.token(&host.name)).status.success());
     (ca, host)

@@ -85,7 +85,7 @@ fn assert_reloaded_and_proven(
     probe: &str,
     mut alive: impl FnMut(),
 ) {
-    let settings = format!("hooks: hooks.d\nnames:\n  {NAME}: {{probe: '{probe}'}}\n");
+    let settings = format!("names:\n  {NAME}: {{probe: '{probe}'}}\n");
     fs::write(host.config(), fs::read_to_string(host.config()).unwrap() + &settings).unwrap();
     let proven = host.psfca(&["renew"]);
     assert_eq!(proven.status.code(), Some(0), "{}", said(&proven));
