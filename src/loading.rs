@@ -25,7 +25,7 @@ pub struct Wanted {
 
 /// How far the certificate that is installed has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "loaded", rename_all = "snake_case")]
+#[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Loaded {
     /// There is no hook and no probe, so nobody knows.

@@ -77,7 +77,6 @@ pub struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy_problem: Option<String>,
     /// Whether services use what is installed.
-    #[serde(flatten)]
     pub loaded: Loaded,
     /// What the hooks did that ran.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -244,7 +243,6 @@ pub struct BundleStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// Whether services use it.
-    #[serde(flatten)]
     pub loaded: Loaded,
 }
 

@@ -122,11 +122,15 @@ fn a_hook_that_fails_is_owed_told_and_tried_again_until_it_succeeds() {
     ca.stop();
     for attempts in 3..5 {
         let (code, line) = line(&host, &["renew"]);
-        assert_eq!((code, &line["loaded"], &line["attempts"]), (Some(7), &"owed".into(), &attempts.into()), "{line}");
+        assert_eq!(
+            (code, &line["loaded"]["state"], &line["loaded"]["attempts"]),
+            (Some(7), &"owed".into(), &attempts.into()),
+            "{line}"
+        );
     }
     let tries = told(&host).len();
     let (code, dry) = line(&host, &["renew", "--dry-run"]);
-    assert_eq!((code, &dry["attempts"]), (Some(7), &4.into()), "{dry}");
+    assert_eq!((code, &dry["loaded"]["attempts"]), (Some(7), &4.into()), "{dry}");
     assert_eq!(told(&host).len(), tries, "a dry run ran hooks");
     exits(&host.psfca(&["status"]), 7, "tried 4 times; psfca renew tries again");
     exits(&host.psfca(&["status"]), 7, "10-fails failed (exit status: 3); it said: no such service");
@@ -231,7 +235,7 @@ fn hooks_that_are_new_are_run_for_what_is_there_and_without_any_nothing_is_owed(
         host.ok(&["renew"]);
         line(&host, &["status"])
     };
-    assert_eq!(first["loaded"], "none_configured");
+    assert_eq!(first["loaded"]["state"], "none_configured");
     assert!(!host.dir().join("state/loaded").exists());
     hook(&host, &format!("{NAME}/10-notes"), NOTES);
     assert_eq!(line(&host, &["status"]).0, Some(7));
@@ -271,7 +275,7 @@ fn copies_are_written_before_hooks_run_and_one_that_changed_is_told_of() {
     hook(&host, &format!("{NAME}/10-copy"), NOTES);
     exits(&host.psfca(&["renew", "--force"]), 1, "a copy is out of date");
     assert_eq!(told(&host), [serial(&host)]);
-    assert_eq!(line(&host, &["status"]).1["loaded"], "owed");
+    assert_eq!(line(&host, &["status"]).1["loaded"]["state"], "owed");
 }
 
 #[test]
@@ -333,7 +337,7 @@ fn whatever_is_in_place_after_a_kill_at_any_step_its_service_is_told_of_it() {
                 kills += 1;
                 let before = told(&host);
                 let installed = serial(&host);
-                let owed = line(&host, &["status"]).1["loaded"] == "owed";
+                let owed = line(&host, &["status"]).1["loaded"]["state"] == "owed";
                 assert!(owed || before.contains(&installed), "{command:?} {call} {n}: {installed} is lost");
                 // Nothing is due any more, and what is installed is told of, if it was not.
                 let renewed = host.psfca(&["renew"]);
@@ -356,7 +360,7 @@ fn psfca_hook_runs_the_hooks_and_leaves_the_proof_to_renew() {
     let path = hook(&host, &format!("{NAME}/10-notes"), NOTES);
     exits(&host.psfca(&["hook", NAME]), 0, "10-notes: done");
     assert_eq!(told(&host), [serial(&host)]);
-    assert_eq!(line(&host, &["status"]).1["loaded"], "owed");
+    assert_eq!(line(&host, &["status"]).1["loaded"]["state"], "owed");
     fs::remove_file(path).unwrap();
     hook(&host, &format!("{NAME}/10-fails"), "echo because; exit 9");
     exits(&host.psfca(&["hook", NAME]), 7, "because");

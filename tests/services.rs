@@ -109,7 +109,7 @@ fn assert_reloaded_and_proven(
     assert_eq!(serial(host), after);
     let status: Value = serde_json::from_str(&host.ok(&["status", "--json"])).unwrap();
     let bundle = status["bundles"].as_array().unwrap().iter().find(|bundle| bundle["name"] == NAME).unwrap();
-    assert_eq!(bundle["loaded"], "served", "{bundle}");
+    assert_eq!(bundle["loaded"]["state"], "served", "{bundle}");
     alive();
     // And all at once, as the timer does it.
     let renewed = host.psfca(&["renew", "--force"]);

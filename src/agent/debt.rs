@@ -97,8 +97,10 @@ pub async fn pay(
     anchors: &[CertificateDer<'_>],
     copy_problem: Option<&str>,
 ) -> (Loaded, Vec<HookRun>) {
-    let Some(bundle) = installed(agent, name, anchors) else { return (Loaded::NoneConfigured, Vec::new()) };
-    let (serial, wanted) = (&bundle.leaf().serial, wanted(agent, name));
+    let wanted = wanted(agent, name);
+    let bundle = if wanted == NOTHING { None } else { installed(agent, name, anchors) };
+    let Some(bundle) = bundle else { return (Loaded::NoneConfigured, Vec::new()) };
+    let serial = &bundle.leaf().serial;
     let mut records = read(agent, name);
     let outstanding = records.of_installed(serial, agent.now()).outstanding(wanted);
     if outstanding == NOTHING {

@@ -18,7 +18,7 @@ use crate::text::serde_as_text;
 use crate::tls::{self, presented};
 use crate::token::{ServerAddress, ServerName as Host};
 
-mod preamble;
+pub mod preamble;
 
 /// For name resolution, TCP, what comes before TLS, and the handshake together.
 const TIME: Duration = Duration::from_secs(5);

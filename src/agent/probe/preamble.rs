@@ -26,7 +26,7 @@ const CAPABILITIES: u32 = CLIENT_SSL | 0x0200 | 0x8000;
 ///
 /// # Errors
 /// [`Unproven`] when the service hangs up, or offers no TLS.
-pub(super) async fn speak<S>(probe: &Probe, stream: &mut S) -> Result<(), Unproven>
+pub async fn speak<S>(probe: &Probe, stream: &mut S) -> Result<(), Unproven>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
