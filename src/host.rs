@@ -136,10 +136,21 @@ impl Remark {
     /// # Errors
     /// [`NotARemark`]: empty, too long, or with a character that does not print.
     pub fn parse(text: &str) -> Result<Self, NotARemark> {
-        // What `escape_debug` leaves alone prints: no controls, no marks that turn the direction of text.
-        let prints = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().eq([c]);
-        let fits = !text.trim().is_empty() && text.chars().count() <= MAX_REMARK && text.chars().all(prints);
+        let fits = !text.trim().is_empty() && text.chars().count() <= MAX_REMARK && text.chars().all(Self::prints);
         if fits { Ok(Self(text.to_owned())) } else { Err(NotARemark) }
+    }
+
+    /// What `escape_debug` leaves alone prints: no controls, no marks that turn the direction of text.
+    fn prints(c: char) -> bool {
+        matches!(c, '"' | '\'' | '\\') || c.escape_debug().eq([c])
+    }
+
+    /// As much of a longer text, of any characters, as a remark has room for; none where nothing prints.
+    #[must_use]
+    pub fn abridged(text: &str) -> Option<Self> {
+        let lines = text.split(char::is_control).map(str::trim).filter(|line| !line.is_empty());
+        let line = lines.collect::<Vec<_>>().join(" ");
+        Self::parse(line.chars().filter(|&c| Self::prints(c)).take(MAX_REMARK).collect::<String>().trim()).ok()
     }
 
     /// The text.
@@ -190,5 +201,13 @@ mod tests {
         for bad in ["", "  ", "two\nlines", "tab\t", "\u{1b}[31m", "\u{202e}txt", "\u{200b}", "a\0", &"x".repeat(201)] {
             assert_eq!(Remark::parse(bad), Err(NotARemark), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn of_any_text_as_much_is_a_remark_as_prints() {
+        let long = format!("  one\r\n\ttwo \u{202e}{}", "x".repeat(300));
+        let abridged = Remark::abridged(&long).unwrap();
+        assert_eq!(abridged.as_str(), format!("one two {}", "x".repeat(192)));
+        assert_eq!(Remark::abridged("\n\0 \u{200b}"), None);
     }
 }

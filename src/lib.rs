@@ -31,6 +31,7 @@ pub mod declaration;
 pub mod expiry;
 pub mod fleet;
 pub mod ledger;
+pub mod loading;
 pub mod outage;
 pub mod pattern;
 pub mod policy;

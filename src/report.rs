@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::loading::{HookRun, Loaded};
 use crate::name::{DnsName, HostName};
 use crate::renewal::Validity;
 use crate::serial::Serial;
@@ -13,6 +14,9 @@ use crate::token::ServerAddress;
 
 /// The exit code for a ledger that is not what it must be, whatever the policy.
 pub const LEDGER: u8 = 6;
+
+/// The exit code for a hook or a proof that is owed.
+pub const OWED: u8 = 7;
 
 /// What became of one certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -82,17 +86,22 @@ pub struct Line {
     /// Why a copy is not what it should be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy_problem: Option<String>,
+    /// Whether services use what is installed.
+    pub loaded: Loaded,
+    /// What the hooks did that ran.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRun>,
 }
 
 impl Line {
-    /// What became of a certificate, and of the copies of its bundle.
+    /// What became of a certificate, and of the copies of its bundle; nothing is said of services yet.
     #[must_use]
     pub fn new(name: DnsName, outcome: Outcome, copies: Result<Vec<PathBuf>, String>) -> Self {
         let (copies_written, copy_problem) = match copies {
             Ok(written) => (written, None),
             Err(problem) => (Vec::new(), Some(problem)),
         };
-        Self { name, outcome, copies_written, copy_problem }
+        Self { name, outcome, copies_written, copy_problem, loaded: Loaded::NoneConfigured, hooks: Vec::new() }
     }
 }
 
@@ -158,6 +167,7 @@ impl Report {
     /// | 6 | the CA's ledger is not what it must be; with `ledger_policy: alarm` everything was installed all the same |
     /// | 1 | a local error: a file, a copy, the settings, the trust bundle |
     /// | 3 | the CA denied something that is due |
+    /// | 7 | a service was not told of what is installed, or did not prove to serve it |
     /// | 4 | the CA cannot be reached (or gives unusable answers), and everything is still valid |
     /// | 0 | nothing was due, or all of it was renewed |
     #[must_use]
@@ -179,7 +189,8 @@ impl Report {
         codes.extend(self.trust_problem.as_ref().map(|_| 1));
         codes.extend(self.names.iter().filter_map(|line| line.copy_problem.as_ref()).map(|_| 1));
         codes.extend(self.ledger_trouble.as_ref().map(|_| LEDGER));
-        [5, LEDGER, 1, 3, 4].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+        codes.extend(self.names.iter().filter(|line| line.loaded.is_owed()).map(|_| OWED));
+        [5, LEDGER, 1, 3, OWED, 4].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
     }
 }
 
@@ -249,6 +260,8 @@ pub struct BundleStatus {
     /// What is wrong with it, now or soon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Whether services use it.
+    pub loaded: Loaded,
 }
 
 impl CertificateStatus {
@@ -267,6 +280,17 @@ impl Status {
             && self.ledger.problem.is_none()
             && !self.identity.validity.is_critical(now)
             && self.bundles.iter().all(|bundle| bundle.problem.is_none())
+    }
+
+    /// How `psfca status` exits: 5 when something [is not good](Self::is_good), else 7 when a hook or a proof is
+    /// owed, else 0.
+    #[must_use]
+    pub fn exit_code(&self, now: Timestamp) -> u8 {
+        match self.is_good(now) {
+            false => 5,
+            true if self.bundles.iter().any(|bundle| bundle.loaded.is_owed()) => OWED,
+            true => 0,
+        }
     }
 }
 
@@ -307,5 +331,13 @@ mod tests {
         assert_eq!(with(false, &[failed(4, true)]), 5);
         assert_eq!(with(true, &[failed(1, false)]), 6);
         assert_eq!(report(&[failed(1, false), failed(LEDGER, false)]).exit_code(), 6);
+        let owing = |outcome| {
+            let mut report = report(&[outcome]);
+            report.names[0].loaded = Loaded::Owed { since: None, attempts: 1, error: None };
+            report.exit_code()
+        };
+        // An outage of the CA is no failure of the unit; a service that did not load its certificate is.
+        assert_eq!((owing(Outcome::ByHand), owing(failed(4, false))), (7, 7));
+        assert_eq!((owing(failed(3, false)), owing(failed(4, true))), (3, 5));
     }
 }

@@ -1,4 +1,4 @@
-//! Every TLS choice of this project, for both ends: TLS 1.3 only, ring, HTTP/1.1, no resumption.
+//! Every TLS choice of this project, for both ends: TLS 1.3 only (but for probes of services), ring, HTTP/1.1, no resumption.
 //!
 //! No tickets and no session cache: a resumed session would skip the check of the peer's chain,
 //! so a host that was disabled or whose identity ran out could stay. Time inside rustls comes
@@ -24,6 +24,7 @@ use crate::digest::Digest;
 use crate::token;
 
 mod grace;
+pub mod presented;
 
 /// The only protocol that is spoken inside TLS (RFC 7301).
 const ALPN: &[u8] = b"http/1.1";

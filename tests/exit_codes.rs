@@ -184,6 +184,24 @@ fn code_6_when_the_ca_s_ledger_is_not_what_it_must_be() {
 }
 
 #[test]
+fn code_7_while_a_service_was_not_told_or_did_not_prove_it_and_all_else_is_well() {
+    let (mut ca, host) = working();
+    let settings = fs::read_to_string(host.config()).unwrap();
+    fs::write(host.config(), format!("{settings}names: {{{NAME}: {{probe: 'tls://127.0.0.1:1'}}}}\n")).unwrap();
+    let text = "tls://127.0.0.1:1 cannot be reached: nothing listens there (connection refused)";
+    exits(host.command(&["renew"]), 7, text);
+    exits(host.command(&["status"]), 7, text);
+    exits(host.command(&["issue", NAME]), 7, text);
+    let address = ca.address().to_owned();
+    ca.stop();
+    // Two troubles: the one that does not end by itself is told.
+    exits(host.command(&["renew", "--force"]), 7, &format!("{address} cannot be reached"));
+    fs::remove_file(host.bundle(NAME)).unwrap();
+    exits(host.command(&["renew"]), 5, "NOT RENEWED");
+    exits(host.command(&["status"]), 5, "PROBLEM it is missing");
+}
+
+#[test]
 fn programs_get_the_same_codes_and_json() {
     let (mut ca, host) = working();
     ca.stop();

@@ -81,6 +81,8 @@ fn steps(command: &Command, directory: &Path, target: &str, temporary: &str) -> 
     let text = replace(r"AT_FDCWD<[^>]*>, ", "", &text);
     // Nothing on 64 bits, and not every libc says it.
     let text = text.replace("O_LARGEFILE|", "");
+    // So that the word stands for the one directory.
+    let text = text.replace("|O_DIRECTORY", "");
     let text = replace(r#", ""\.\.\., \d+\)"#, ", …)", &text);
     let text = replace(r"(?m) += (\d+|TEMPORARY|DIRECTORY)$", "", &text);
     let lines = text.lines().filter(|line| ["TEMPORARY", "TARGET", "DIRECTORY"].iter().any(|path| line.contains(path)));

@@ -31,6 +31,7 @@ targets! {
     note "../fuzz/fuzz_targets/note.rs"
     pattern "../fuzz/fuzz_targets/pattern.rs"
     pem_file "../fuzz/fuzz_targets/pem_file.rs"
+    probe_preamble "../fuzz/fuzz_targets/probe_preamble.rs"
     query "../fuzz/fuzz_targets/query.rs"
     salt_key "../fuzz/fuzz_targets/salt_key.rs"
     tile_path "../fuzz/fuzz_targets/tile_path.rs"

@@ -53,12 +53,15 @@ fn root_with_units() -> TempDir {
     root
 }
 
-const UNITS: [&str; 4] = ["psfca.service", "psfca-renew.service", "psfca-renew.timer", "psfca-witness.service"];
+const UNITS: [&str; 5] =
+    ["psfca.service", "psfca-hook@.service", "psfca-renew.service", "psfca-renew.timer", "psfca-witness.service"];
 
 /// What `systemd-analyze verify` prints. It exits 0 for an unknown key, so only silence is success.
 fn verify(root: &Path) -> String {
     let mut args = vec!["--root", root.to_str().unwrap(), "--man=no", "verify"];
-    args.extend(UNITS);
+    // What systemctl starts has the name in it.
+    let units = UNITS.map(|unit| unit.replace('@', "@postgresql.psf.io"));
+    args.extend(units.iter().map(String::as_str));
     let output = run("systemd-analyze", &args);
     let mut said = text(&output);
     if !output.status.success() {
@@ -118,11 +121,45 @@ fn values(unit: &str, key: &str) -> Vec<String> {
 #[test]
 fn the_units_run_commands_that_psfca_has() {
     for unit in UNITS.into_iter().filter(|unit| unit.ends_with(".service")) {
-        let command = values(unit, "ExecStart").join(" ");
+        let command = values(unit, "ExecStart").join(" ").replace("%i", "postgresql.psf.io");
         let args = command.strip_prefix("/usr/bin/psfca ").unwrap();
         // --help comes last: whatever is wrong before it is reported first.
         let output = Command::new(env!("CARGO_BIN_EXE_psfca")).args(args.split(' ')).arg("--help").output().unwrap();
         assert!(output.status.success(), "{unit}: {command}\n{}", text(&output));
+    }
+}
+
+#[test]
+fn a_short_outage_of_the_ca_is_the_only_trouble_that_does_not_fail_the_renewer() {
+    assert_eq!(values("psfca-renew.service", "SuccessExitStatus"), ["4"]);
+    assert!(values("psfca-hook@.service", "SuccessExitStatus").is_empty());
+}
+
+/// The services for which a hook is shipped.
+const HOOKS: [&str; 9] =
+    ["apache", "haproxy", "mariadb", "nginx", "pgbouncer", "postfix", "postgresql", "rabbitmq", "redis"];
+
+#[test]
+fn every_shipped_hook_is_a_sound_shell_script_that_could_be_run_as_it_is_and_says_what_its_service_needs() {
+    let mut names: Vec<String> = fs::read_dir(shipped("hooks"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, HOOKS);
+    for name in HOOKS {
+        let hook = shipped("hooks").join(name);
+        let script = fs::read_to_string(&hook).unwrap();
+        assert_eq!(fs::metadata(&hook).unwrap().mode() & 0o111, 0o111, "{name}");
+        assert!(script.starts_with("#!/bin/sh\n# psfca hook: ") && script.contains("\nset -eu\n"), "{name}");
+        assert!(script.contains("\n# Needs: ") && script.contains("is not running"), "{name}");
+        let install = format!("install -D systemd/hooks/{name} /etc/psfca/hooks.d/NAME/{name}\n");
+        assert!(script.contains(&install), "{name}");
+        let hook = hook.to_str().unwrap();
+        for (program, args) in [("sh", &["-n", hook][..]), ("shellcheck", &[hook])] {
+            let output = run(program, args);
+            assert!(output.status.success() && text(&output).is_empty(), "{program} {name}: {}", text(&output));
+        }
     }
 }
 

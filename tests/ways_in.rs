@@ -61,7 +61,7 @@ fn a_host_that_asks_is_let_in_by_the_operator_who_compares_its_fingerprint() {
     let host = Host::new(HOST);
     // At first nobody decides; the key is made and stays.
     let out = run(request(&ca, &host, "0s"));
-    assert_eq!(out.status.code(), Some(7), "{}", said(&out));
+    assert_eq!(out.status.code(), Some(8), "{}", said(&out));
     let fingerprint = shown(&out);
     let [waiting] = &pending(&ca)[..] else { panic!("one host waits") };
     assert_eq!((&waiting["host"], &waiting["state"]), (&HOST.into(), &"waiting".into()));

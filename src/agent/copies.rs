@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::files::{self, Links, Unread};
 use super::install::{self, InstallError, Ownership};
 use super::placement::{Copy, Layout};
-use super::{Agent, AgentError, directory};
+use super::{Agent, AgentError, debt, directory};
 use crate::ca::bundle::Bundle;
 use crate::ca::pem_file::certificates_to_pem;
 use crate::name::DnsName;
@@ -41,6 +41,7 @@ pub fn keep(
         if wanted.lies_at(copy, &owner) {
             continue;
         }
+        debt::reopen(agent, name, &bundle.leaf().serial)?;
         match wanted {
             Form::File(content) => install::install(&copy.place.path, content.as_bytes(), &owner, agent.random)?,
             Form::Directory(entries) => switch(agent, copy, &entries, &owner)?,

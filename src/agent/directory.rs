@@ -164,6 +164,21 @@ pub fn give(file: &File, owner: &Ownership, mode: u32) -> Result<(), (&'static s
     file.set_permissions(Permissions::from_mode(mode)).map_err(|cause| ("set the mode", cause))
 }
 
+/// Whether root and this user alone decide what lies at `path`: who may write to any directory on the way there, as
+/// it is named and where links lead to.
+///
+/// # Errors
+/// What the system says.
+pub fn intruder(path: &Path) -> io::Result<Option<String>> {
+    Ok(match above(path, rustix::process::geteuid().as_raw())? {
+        Above::Root | Above::Owner => None,
+        Above::Stranger(path, owner) => {
+            Some(format!("{} belongs to {}, who could replace it", path.display(), accounts::user_name(owner)))
+        }
+        Above::Open(path) => Some(format!("others may write to {0}; chmod go-w {0}", path.display())),
+    })
+}
+
 /// The directory that `path` lies in.
 #[must_use]
 pub fn parent(path: &Path) -> &Path {

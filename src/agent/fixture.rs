@@ -320,7 +320,8 @@ pub(super) async fn world() -> World {
     let (address, serving) = listen(&daemon).await;
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("host.yaml");
-    std::fs::write(&config, "state: state\nbundles: private\ntrust_bundle: certs/PSF_CA.pem\n").unwrap();
+    std::fs::write(&config, "state: state\nbundles: private\nhooks: hooks.d\ntrust_bundle: certs/PSF_CA.pem\n")
+        .unwrap();
     let settings = Settings::read(Some(&config)).unwrap();
     World { daemon, address, directory, settings, serving }
 }

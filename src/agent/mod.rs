@@ -3,6 +3,7 @@
 //! `enroll` gets the identity, `obtain` gets one certificate and checks it, `placement` says where it
 //! goes, `install` puts files in place and `copies` the copies of them, `renew` does it for everything
 //! that is due, `files` reads and `directory` writes where others may interfere, `ledger` holds every answer to the CA's ledger, `status` tells how things stand, `reporting` tells the CA.
+//! `debt` keeps what services still have to load, `hooks` tells them, and `probe` lets them prove it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -22,15 +23,18 @@ use crate::token::{ServerAddress, TokenError};
 pub mod anchor;
 pub mod approval;
 pub mod copies;
+pub mod debt;
 pub mod directory;
 pub mod enroll;
 pub mod files;
+pub mod hooks;
 pub mod identity;
 pub mod install;
 pub mod key;
 pub mod ledger;
 pub mod obtain;
 pub mod placement;
+pub mod probe;
 pub mod prune;
 pub mod renew;
 pub mod reporting;

@@ -12,7 +12,7 @@ use super::install::{self, InstallError, Ownership};
 use super::ledger::{Asked, Memory};
 use super::placement::Place;
 use super::servers::Servers;
-use super::{Agent, AgentError, key};
+use super::{Agent, AgentError, debt, key};
 use crate::ca::bundle::{Bundle, BundleError, Chain, Expected};
 use crate::ca::pem_file::{self, Content};
 use crate::ca::provenance;
@@ -183,12 +183,14 @@ pub fn prepare(agent: &Agent<'_>, name: &DnsName) -> Result<(Place, Ownership), 
     Ok((place, owner))
 }
 
-/// Installs a bundle that was checked; the old one stays until the new one is whole.
+/// Installs a bundle that was checked; the old one stays until the new one is whole. That services have to load it is
+/// written down before.
 ///
 /// # Errors
 /// [`InstallError`].
 pub fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> Result<(), InstallError> {
     let (place, owner) = prepare(agent, name)?;
+    debt::expect(agent, name, &bundle.leaf().serial)?;
     install::install(&place.path, bundle.to_pem().as_bytes(), &owner, agent.random)
 }
 

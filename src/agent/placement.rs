@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::probe::Probe;
 use crate::name::DnsName;
 
 /// A place for a file with a private key in it.
@@ -49,7 +50,15 @@ pub enum Layout {
 pub struct Placement {
     /// The directory of the bundles that have no place of their own, and their owner, group and mode.
     pub default: Place,
-    names: BTreeMap<DnsName, (Place, Vec<Copy>)>,
+    names: BTreeMap<DnsName, Named>,
+}
+
+/// What is said of one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Named {
+    place: Place,
+    copies: Vec<Copy>,
+    probes: Vec<Probe>,
 }
 
 impl Placement {
@@ -58,13 +67,19 @@ impl Placement {
     pub fn bundle(&self, name: &DnsName) -> Place {
         // A DnsName has no slash and no leading dot, so this stays in the directory.
         let usual = || Place { path: self.default.path.join(format!("{name}.pem")), ..self.default.clone() };
-        self.names.get(name).map_or_else(usual, |(place, _)| place.clone())
+        self.names.get(name).map_or_else(usual, |named| named.place.clone())
     }
 
     /// The copies of that bundle.
     #[must_use]
     pub fn copies(&self, name: &DnsName) -> &[Copy] {
-        self.names.get(name).map_or(&[], |(_, copies)| copies)
+        self.names.get(name).map_or(&[], |named| &named.copies)
+    }
+
+    /// The services that have to prove that they serve it.
+    #[must_use]
+    pub fn probes(&self, name: &DnsName) -> &[Probe] {
+        self.names.get(name).map_or(&[], |named| &named.probes)
     }
 
     /// The names that have settings of their own.
@@ -74,7 +89,7 @@ impl Placement {
 
     /// Every place with settings of its own, with the name that it belongs to.
     pub fn own_places(&self) -> impl Iterator<Item = (&DnsName, &Place)> {
-        self.names.iter().flat_map(|(name, (place, copies))| {
+        self.names.iter().flat_map(|(name, Named { place, copies, .. })| {
             std::iter::once(place).chain(copies.iter().map(|copy| &copy.place)).map(move |place| (name, place))
         })
     }
@@ -89,6 +104,30 @@ pub(super) struct RawName {
     group: Option<String>,
     mode: Option<String>,
     copies: Vec<RawCopy>,
+    probe: RawProbes,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum RawProbes {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for RawProbes {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
+}
+
+impl RawProbes {
+    fn read(self) -> Result<Vec<Probe>, String> {
+        let texts = match self {
+            Self::One(text) => vec![text],
+            Self::Several(texts) => texts,
+        };
+        texts.iter().map(|text| Probe::parse(text).map_err(|error| error.to_string())).collect()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,7 +163,8 @@ pub(super) fn read(default: Place, names: BTreeMap<DnsName, RawName>, base: &Pat
             Ok(Copy { place, layout: raw.layout })
         });
         let copies = copies.collect::<Result<_, String>>()?;
-        read.names.insert(name, (place, copies));
+        let probes = raw.probe.read()?;
+        read.names.insert(name, Named { place, copies, probes });
     }
     let mut taken = BTreeMap::new();
     for (name, place) in read.own_places() {
@@ -190,6 +230,20 @@ mod tests {
             assert_eq!(place.path, Path::new("/etc/ssl/private").join(format!("{usual}.pem")));
             assert_eq!((place.group.as_str(), place.mode), ("ssl-cert", 0o640));
         }
+    }
+
+    #[test]
+    fn a_name_has_one_probe_or_several() {
+        let placement = parse(
+            "pg.psf.io: {probe: 'postgres://127.0.0.1:5432'}\n\
+             lb.psf.io: {probe: ['tls://127.0.0.1:443', 'smtp://localhost:25']}\n",
+        );
+        let placement = placement.unwrap();
+        let probes = |text| placement.probes(&name(text)).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(probes("pg.psf.io"), ["postgres://127.0.0.1:5432"]);
+        assert_eq!(probes("lb.psf.io"), ["tls://127.0.0.1:443", "smtp://localhost:25"]);
+        assert!(probes("other.psf.io").is_empty());
+        assert!(parse("a.psf.io: {probe: 'http://x:80'}\n").unwrap_err().contains("write it as tls://"));
     }
 
     #[test]

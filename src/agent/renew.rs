@@ -1,7 +1,6 @@
 //! Renews whatever is due: the identity first, then every bundle, each on its own. What to do is decided by
 //! `renewal::machine`; here it is done.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::anchor;
@@ -13,7 +12,7 @@ use super::retries::{Attempt, Retries, Subject};
 use super::servers::Servers;
 use super::status::{Found, survey};
 use super::system_trust::SystemStore;
-use super::{Agent, AgentError, copies, enroll, install, reporting};
+use super::{Agent, AgentError, copies, debt, enroll, install, reporting};
 use crate::ca::bundle::Bundle;
 use crate::clock::Timestamp;
 use crate::renewal::machine::{Action, Event, Present, State, step};
@@ -101,9 +100,10 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
             identity::keep_entitlements(&agent.settings.state, entitlements)?;
         }
     }
-    let names = run.names(&mut answered, &enrolment).await?;
+    let mut names = run.names(&mut answered, &enrolment).await?;
+    debt::settle(agent, &enrolment.anchors, &mut names, options.dry_run).await;
     let untold = match (&mut answered, options.dry_run) {
-        (Ok((client, _)), false) => reporting::tell(agent, client, &enrolment, &BTreeMap::new()).await.err(),
+        (Ok((client, _)), false) => reporting::tell(agent, client, &enrolment).await.err(),
         _ => None,
     };
     let untold = untold.map(|error| error.to_string());

@@ -3,7 +3,6 @@
 //! What the CA was told last is remembered by its hash, so a run without news asks for nothing. Once a day it is told
 //! all the same, for a CA that has forgotten. That the CA could not be told changes nothing on this host.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -12,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::identity::{self, Enrolment};
 use super::servers::Servers;
 use super::status::survey;
-use super::{Agent, AgentError, read_if_there};
+use super::{Agent, AgentError, debt, read_if_there};
 use crate::clock::Timestamp;
 use crate::digest::Digest;
 use crate::durable;
-use crate::name::DnsName;
-use crate::renewal::Installed;
+use crate::host::Remark;
+use crate::loading::Loaded;
+use crate::renewal::{Installed, Validity};
 use crate::wire::{Deployment, HostReport, MAX_REPORTED, NameReport};
 
 const TOLD: &str = "told.json";
@@ -43,17 +43,12 @@ impl LastReport {
 }
 
 /// Tells the CA what lies here of its certificates, if it was told otherwise before, or a day ago. How far each of
-/// them is stands in `deployments`; what is not there is only known to be installed.
+/// them is on its way to those who connect is what `debt` knows.
 ///
 /// # Errors
 /// The CA refused it, or did not answer. A daemon that is too old to be told is no error.
-pub async fn tell(
-    agent: &Agent<'_>,
-    client: &mut Servers,
-    enrolment: &Enrolment,
-    deployments: &BTreeMap<DnsName, Deployment>,
-) -> Result<(), AgentError> {
-    let parts = parts(names(agent, enrolment, deployments)?);
+pub async fn tell(agent: &Agent<'_>, client: &mut Servers, enrolment: &Enrolment) -> Result<(), AgentError> {
+    let parts = parts(names(agent, enrolment)?);
     let bodies: Vec<Vec<u8>> = parts.iter().filter_map(|part| serde_json::to_vec(part).ok()).collect();
     let (state, now) = (&agent.settings.state, agent.now());
     let sha256 = Digest::of(&bodies.concat());
@@ -79,21 +74,31 @@ pub async fn tell(
     Ok(outcome?)
 }
 
-fn names(
-    agent: &Agent<'_>,
-    enrolment: &Enrolment,
-    deployments: &BTreeMap<DnsName, Deployment>,
-) -> Result<Vec<NameReport>, AgentError> {
+fn names(agent: &Agent<'_>, enrolment: &Enrolment) -> Result<Vec<NameReport>, AgentError> {
     let known = identity::known_entitlements(&agent.settings.state);
     let found = survey(agent, &enrolment.anchors, known.as_ref())?.into_iter();
     let told = found.filter_map(|found| match (found.installed, found.serial) {
         (Installed::Fit(validity) | Installed::Unfit { validity, .. }, Some(serial)) => {
-            let deployment = deployments.get(&found.name).cloned().unwrap_or(Deployment::Installed);
+            let deployment = deployment(debt::standing(agent, &found.name, &enrolment.anchors).loaded, &validity);
             Some(NameReport { name: found.name, serial, not_after: validity.not_after, deployment })
         }
         _ => None,
     });
     Ok(told.collect())
+}
+
+fn deployment(loaded: Loaded, validity: &Validity) -> Deployment {
+    match loaded {
+        Loaded::NoneConfigured => Deployment::Installed,
+        // What no run has come to yet is owed since it was issued.
+        Loaded::Owed { since, attempts, error } => Deployment::Owed {
+            since: since.unwrap_or_else(|| validity.issued()),
+            attempts,
+            error: error.as_deref().and_then(Remark::abridged),
+        },
+        Loaded::Hooked { at } => Deployment::Hooked { since: at },
+        Loaded::Served { at } => Deployment::Served { since: at },
+    }
 }
 
 /// As few reports as have room for all names; one without any says that there is nothing.
@@ -118,6 +123,7 @@ fn parts(names: Vec<NameReport>) -> Vec<HostReport> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::DnsName;
     use crate::serial::Serial;
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -56,6 +57,12 @@ pub struct Settings {
     pub prune: bool,
     /// Whether the whole system is to trust the anchors (`update-ca-certificates`).
     pub system_trust: bool,
+    /// The file that was read, or would have been.
+    pub file: PathBuf,
+    /// The directory of the hooks.
+    pub hooks: PathBuf,
+    /// How long a hook may take.
+    pub hook_timeout: Duration,
     /// The witness without whose cosignature no head of the ledger is accepted.
     pub witness: Option<WitnessKey>,
 }
@@ -87,6 +94,8 @@ struct Raw {
     prune: bool,
     system_trust: bool,
     witness: Option<WitnessKey>,
+    hooks: PathBuf,
+    hook_timeout: String,
 }
 
 impl Default for Raw {
@@ -105,6 +114,8 @@ impl Default for Raw {
             prune: false,
             system_trust: false,
             witness: None,
+            hooks: "/etc/psfca/hooks.d".into(),
+            hook_timeout: "60s".into(),
         }
     }
 }
@@ -148,8 +159,17 @@ impl Settings {
             prune: raw.prune,
             system_trust: raw.system_trust,
             witness: raw.witness,
+            file: path.to_owned(),
+            hooks: base.join(raw.hooks),
+            hook_timeout: hook_timeout(&raw.hook_timeout).map_err(wrong)?,
         })
     }
+}
+
+fn hook_timeout(text: &str) -> Result<Duration, String> {
+    let most = Duration::from_secs(3_600);
+    let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero() && *time <= most);
+    time.ok_or_else(|| format!("hook_timeout {text:?} is no time of up to an hour like 60s or 2m"))
 }
 
 #[cfg(test)]
@@ -193,6 +213,9 @@ mod tests {
             "{}",
             error("ca_fingerprint: 3f2a\n")
         );
+        for time in ["0s", "2h", "soon"] {
+            assert!(error(&format!("hook_timeout: {time}\n")).contains("like 60s or 2m"), "{time}");
+        }
         assert!(error("server: [nowhere]\n").contains("is not an address like"));
     }
 }

@@ -9,10 +9,11 @@ use super::files::{self, Links, Unread};
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
 use super::system_trust::SystemStore;
-use super::{Agent, AgentError, anchor, copies, obtain};
+use super::{Agent, AgentError, anchor, copies, debt, obtain};
 use crate::ca::bundle::{Bundle, BundleError};
 use crate::ca::{pem_file, provenance};
 use crate::clock::Timestamp;
+use crate::loading::Loaded;
 use crate::name::DnsName;
 use crate::profile::KeyKind;
 use crate::renewal::{self, Installed, Reason, Validity, Verdict};
@@ -32,6 +33,7 @@ pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
     let bundles = survey(agent, &enrolment.anchors, known.as_ref())?;
     let bundles = bundles.into_iter().map(|found| {
         let mut status = describe(agent, found, now);
+        status.loaded = debt::standing(agent, &status.name, &enrolment.anchors).loaded;
         if status.problem.is_none()
             && let Some(path) = copies::stale(agent, &status.name, &enrolment.anchors)?
         {
@@ -89,7 +91,15 @@ fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
         _ => (None, Some("it is missing; psfca renew gets it".to_owned())),
     };
     let path = agent.settings.placement.bundle(&found.name).path;
-    BundleStatus { path, entitled: found.entitlement.is_some(), by_hand, certificate, problem, name: found.name }
+    BundleStatus {
+        path,
+        entitled: found.entitlement.is_some(),
+        by_hand,
+        certificate,
+        problem,
+        loaded: Loaded::NoneConfigured,
+        name: found.name,
+    }
 }
 
 /// One name and what lies there for it.

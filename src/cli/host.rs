@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::digest::Fingerprint;
+use crate::loading::{HookRun, Loaded};
 use crate::name::{DnsName, HostName};
 use crate::report::{BundleStatus, LedgerRecovery, LedgerTrouble, Outcome, Report, Status};
 use crate::serial::Serial;
@@ -16,6 +17,8 @@ use crate::wire::ApprovalWaiting;
 
 /// Longest remark and longest reason, in characters.
 const MAX_REMARK: usize = 4_000;
+/// Most lines of what went wrong with a hook.
+const MAX_LINES: usize = 40;
 
 /// Prints one JSON document.
 ///
@@ -172,6 +175,10 @@ pub fn report(report: &Report, now: Timestamp) -> io::Result<()> {
         if let Some(problem) = &line.copy_problem {
             writeln!(out, "  a copy is out of date: {problem}")?;
         }
+        for run in &line.hooks {
+            hook_run(&mut out, run)?;
+        }
+        loaded(&mut out, &line.loaded, now)?;
     }
     if report.names.is_empty() {
         writeln!(out, "This host may have no certificate just now: no role of its own is listed under any name.")?;
@@ -186,6 +193,55 @@ pub fn report(report: &Report, now: Timestamp) -> io::Result<()> {
         writeln!(out, "Note: {}", cut(remark, MAX_REMARK))?;
     }
     say(&out)
+}
+
+/// Says how far services have come with a bundle that was just installed.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn loading(state: &Loaded, hooks: &[HookRun], now: Timestamp) -> io::Result<()> {
+    let mut out = Vec::new();
+    hooks.iter().try_for_each(|run| hook_run(&mut out, run))?;
+    loaded(&mut out, state, now)?;
+    say(&out)
+}
+
+/// Says what each hook said and how it ended.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn hooks(runs: &[HookRun]) -> io::Result<()> {
+    let mut out = Vec::new();
+    runs.iter().try_for_each(|run| hook_run(&mut out, run))?;
+    say(&out)
+}
+
+fn hook_run(out: &mut impl io::Write, run: &HookRun) -> io::Result<()> {
+    let hook = run.hook.display();
+    match &run.error {
+        None => writeln!(out, "  hook {hook}: done")?,
+        Some(error) => writeln!(out, "  HOOK {hook} {error}")?,
+    }
+    run.output.lines().try_for_each(|line| writeln!(out, "    {line}"))
+}
+
+fn loaded(out: &mut impl io::Write, state: &Loaded, now: Timestamp) -> io::Result<()> {
+    match state {
+        Loaded::NoneConfigured => Ok(()),
+        Loaded::Hooked { at } => writeln!(out, "  loaded  every hook succeeded {}", at.with_distance(now)),
+        Loaded::Served { at } => writeln!(out, "  loaded  its service proved that on {}", at.with_distance(now)),
+        Loaded::Owed { since, attempts, error } => {
+            let since = since.map_or_else(String::new, |since| format!(" since {}", since.with_distance(now)));
+            let tried = match attempts {
+                0 => "not tried yet".to_owned(),
+                1 => "tried once".to_owned(),
+                more => format!("tried {more} times"),
+            };
+            writeln!(out, "  OWED    services have not loaded it{since}; {tried}; psfca renew tries again")?;
+            let lines = error.iter().flat_map(|error| error.lines());
+            lines.take(MAX_LINES).try_for_each(|line| writeln!(out, "          {line}"))
+        }
+    }
 }
 
 fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
@@ -280,6 +336,7 @@ fn bundle_status(out: &mut impl io::Write, bundle: &BundleStatus, now: Timestamp
     if bundle.by_hand {
         writeln!(out, "  note    its key is RSA, which psfca does not make: psfca issue {} --csr FILE", bundle.name)?;
     }
+    loaded(out, &bundle.loaded, now)?;
     match &bundle.problem {
         Some(problem) => writeln!(out, "  PROBLEM {problem}"),
         None => Ok(()),

@@ -85,19 +85,22 @@ pub enum Command {
     Inspect(Inspect),
     /// Give this host an identity, with a token, by an operator's approval or by its Salt key
     #[command(
-        after_help = "Exit codes: 0 enrolled, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 its ledger is not what it must be, 7 (--request) no operator has decided yet; run it again later, it goes on with the same key."
+        after_help = "Exit codes: 0 enrolled, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 its ledger is not what it must be, 8 (--request) no operator has decided yet; run it again later, it goes on with the same key."
     )]
     Enroll(Enroll),
     /// Get one certificate and install its bundle
     #[command(
-        after_help = "Exit codes: 0 done, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 its ledger is not what it must be."
+        after_help = "Exit codes: 0 done, 1 a local error, 3 denied, 4 the CA cannot be reached, 6 its ledger is not what it must be, 7 installed, and a hook or a proof is owed."
     )]
     Issue(Issue),
     /// Get every certificate that is due; what the timer runs
     #[command(
-        after_help = "Exit codes: 0 nothing was due, or all of it was renewed; 1 a local error; 3 the CA denied something that is due; 4 the CA cannot be reached and everything is still valid; 5 something is expired, missing or nearly so and could not be renewed; 6 the CA's ledger is not what it must be. Where several apply: the first of 5, 6, 1, 3, 4."
+        after_help = "Exit codes: 0 nothing was due, or all of it was renewed; 1 a local error; 3 the CA denied something that is due; 4 the CA cannot be reached and everything is still valid; 5 something is expired, missing or nearly so and could not be renewed; 6 the CA's ledger is not what it must be; 7 a service was not told of what is installed, or did not prove to serve it. Where several apply: the first of 5, 6, 1, 3, 7, 4."
     )]
     Renew(Renew),
+    /// Run the hooks of a name now; what psfca-hook@NAME.service does
+    #[command(after_help = "Exit codes: 0 every hook succeeded, 1 a local error, 7 a hook did not.")]
+    Hook(Hook),
     /// Print the cipher list that the declaration has for a name, or its default
     #[command(
         after_help = "Exit codes: 0 printed, 1 a local error or a bad declaration, 3 there is none, 4 the CA cannot be reached."
@@ -105,7 +108,7 @@ pub enum Command {
     Ciphers(Ciphers),
     /// Show this host's identity, bundles and when they are due
     #[command(
-        after_help = "Exit codes: 0 all is well, 1 a local error, 5 something is expired, damaged, missing or nearly so."
+        after_help = "Exit codes: 0 all is well, 1 a local error, 5 something is expired, damaged, missing or nearly so, 7 a hook or a proof is owed."
     )]
     Status(Status),
 }
@@ -300,6 +303,16 @@ pub struct Renew {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `psfca hook`
+#[derive(Debug, Args)]
+pub struct Hook {
+    /// This host's settings
+    #[command(flatten)]
+    pub config: HostConfigFile,
+    /// The service name
+    pub name: DnsName,
 }
 
 /// `psfca ciphers`

@@ -22,7 +22,7 @@ const MAX_TOKEN_FILE: u64 = 4_096;
 /// Where Linux says what the machine calls itself.
 const OWN_NAME: &str = "/proc/sys/kernel/hostname";
 /// The exit code where no operator has decided yet.
-const WAITING: u8 = 7;
+const WAITING: u8 = 8;
 
 /// Reads the token from a file or standard input, and enrols.
 pub(super) fn run(args: &cli::Enroll) -> anyhow::Result<ExitCode> {

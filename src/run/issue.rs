@@ -1,6 +1,5 @@
 //! `psfca issue`
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,12 +7,12 @@ use super::host::with_agent;
 use crate::agent::identity::{self, Enrolment};
 use crate::agent::ledger::Memory;
 use crate::agent::obtain::{self, Exchange, Request};
-use crate::agent::{Agent, AgentError, copies, reporting};
+use crate::agent::{Agent, AgentError, copies, debt, reporting};
 use crate::ca::bundle::Bundle;
 use crate::cli;
 use crate::name::DnsName;
 use crate::renewal::Validity;
-use crate::report::LEDGER;
+use crate::report::{LEDGER, OWED};
 
 /// Gets one certificate, and installs its bundle or prints it.
 pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
@@ -40,14 +39,15 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
         }
         let bundle = obtain::bundle(&mut exchange, &args.name, promised, args.ca_made_key).await?;
         if args.stdout {
-            cli::host::text(&bundle.to_pem())?
-        } else {
-            install(agent, &enrolment, &args.name, &bundle)?;
-            if let Err(error) = reporting::tell(agent, &mut client, &enrolment, &BTreeMap::new()).await {
-                cli::host::untold(&error.to_string())?;
-            }
+            cli::host::text(&bundle.to_pem())?;
+            return after(&ledger);
         }
-        after(&ledger)
+        let owed = install(agent, &enrolment, &args.name, &bundle).await?;
+        if let Err(error) = reporting::tell(agent, &mut client, &enrolment).await {
+            cli::host::untold(&error.to_string())?;
+        }
+        let code = after(&ledger)?;
+        Ok(if code == ExitCode::SUCCESS && owed { ExitCode::from(OWED) } else { code })
     })
 }
 
@@ -61,19 +61,25 @@ fn after(ledger: &Memory) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(LEDGER))
 }
 
-fn install(agent: &Agent<'_>, enrolment: &Enrolment, name: &DnsName, bundle: &Bundle) -> anyhow::Result<()> {
+/// Says whether a service still has to be told of it.
+async fn install(agent: &Agent<'_>, enrolment: &Enrolment, name: &DnsName, bundle: &Bundle) -> anyhow::Result<bool> {
     obtain::install(agent, name, bundle).map_err(AgentError::from)?;
     let leaf = bundle.leaf();
     let due = Validity::new(leaf.not_before, leaf.not_after, &leaf.serial).due();
     let path = agent.settings.placement.bundle(name).path;
     cli::host::installed(name, &path, &leaf.serial, leaf.not_after, due, agent.now())?;
-    for copy in copies::keep(agent, name, bundle, &enrolment.anchors).map_err(AgentError::from)? {
-        cli::host::copied(&copy)?;
+    let copies = copies::keep(agent, name, bundle, &enrolment.anchors).map_err(AgentError::from);
+    for copy in copies.iter().flatten() {
+        cli::host::copied(copy)?;
     }
+    let problem = copies.as_ref().err().map(ToString::to_string);
+    let (loaded, hooks) = debt::pay(agent, name, &enrolment.anchors, problem.as_deref()).await;
+    cli::host::loading(&loaded, &hooks, agent.now())?;
+    copies?;
     if let Some(note) = agent.ownership_note() {
         cli::host::note(&note)?;
     }
-    Ok(())
+    Ok(loaded.is_owed())
 }
 
 fn read_request(path: &Path) -> Result<Request, AgentError> {

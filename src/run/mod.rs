@@ -8,6 +8,7 @@ mod declaration_files;
 mod demo;
 mod enroll;
 mod fleet;
+mod hook;
 mod host;
 mod hosts;
 mod init;
@@ -58,6 +59,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Enroll(args) => enroll::run(args),
         Command::Issue(args) => issue::run(args),
         Command::Renew(args) => renew::run(args),
+        Command::Hook(args) => hook::run(args),
         Command::Ciphers(args) => ciphers::run(args),
         Command::Status(args) => status::run(args),
     };

@@ -11,6 +11,7 @@ pub mod disk;
 pub mod forge;
 pub mod ledger;
 pub mod minion;
+pub mod postgresql;
 pub mod rollback;
 pub mod stored_ledger;
 pub mod strace;
@@ -302,7 +303,9 @@ impl Host {
     pub fn new(name: &str) -> Self {
         let host = Self { dir: tempfile::tempdir().unwrap(), name: name.to_owned() };
         std::fs::create_dir(host.dir().join("bundles")).unwrap();
-        std::fs::write(host.config(), "state: state\nbundles: bundles\ntrust_bundle: PSF_CA.pem\n").unwrap();
+        // Not this machine's own hooks.
+        let settings = "state: state\nbundles: bundles\nhooks: hooks.d\ntrust_bundle: PSF_CA.pem\n";
+        std::fs::write(host.config(), settings).unwrap();
         host
     }
 

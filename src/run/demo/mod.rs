@@ -77,7 +77,9 @@ fn play(stage: &mut Stage) -> anyhow::Result<()> {
     stage.write("hosts.txt", HOSTS)?;
     for host in ["pg0", "lb0"] {
         stage.make_directory(&format!("{host}/bundles"))?;
-        let settings = format!("state: state\nbundles: bundles\ntrust_bundle: PSF_CA.pem\nmode: \"0600\"\n{owner}");
+        let settings = format!(
+            "state: state\nbundles: bundles\nhooks: hooks.d\ntrust_bundle: PSF_CA.pem\nmode: \"0600\"\n{owner}"
+        );
         stage.write(&format!("{host}/host.yaml"), &settings)?;
     }
     stage.say(&format!("Everything happens in {}", stage.directory().display()))?;
