@@ -93,6 +93,13 @@ impl Record {
         Wanted { hooks: wanted.hooks && self.hooked.is_none(), probe: wanted.probe && self.served.is_none() }
     }
 
+    /// Every hook and probe that is wanted was content.
+    pub fn paid(&mut self, wanted: Wanted, now: Timestamp) {
+        self.hooked = self.hooked.or(wanted.hooks.then_some(now));
+        self.served = wanted.probe.then_some(now);
+        self.error = None;
+    }
+
     /// It did not work: the next try begins with the hooks again, which are what repairs a service.
     pub fn failed(&mut self, error: String) {
         (self.hooked, self.served, self.error) = (None, None, Some(crate::terminal::cut_owned(error, MAX_ERROR)));

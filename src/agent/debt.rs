@@ -115,11 +115,7 @@ pub async fn pay(
     let tried = tried.and(copy_problem.map_or(Ok(()), |problem| Err(format!("a copy is out of date: {problem}"))));
     let (now, record) = (agent.now(), records.of_installed(serial, agent.now()));
     match tried {
-        Ok(()) => {
-            record.hooked = record.hooked.or(wanted.hooks.then_some(now));
-            record.served = wanted.probe.then_some(now);
-            record.error = None;
-        }
+        Ok(()) => record.paid(wanted, now),
         Err(error) => record.failed(error),
     }
     if let Err(error) = write(agent, name, &records) {

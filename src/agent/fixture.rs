@@ -11,7 +11,6 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use ring::signature::Ed25519KeyPair;
 
 use super::renew::{Options, renew};
 use super::*;
@@ -20,15 +19,17 @@ use crate::ca::fixture::{DAY, Fixed, Hierarchy, LeafSpec, dns, now};
 use crate::ca::pem_file::certificates_to_pem;
 use crate::digest::Digest;
 use crate::grant::{CertificateKind, Rule};
-use crate::ledger::checkpoint::{Checkpoint, InclusionProof};
-use crate::ledger::note::{NoteSigner, NoteVerifier};
-use crate::ledger::tree::{self, Node, Nodes};
-use crate::ledger::{CertificateRecord, Entry, Event};
+use crate::ledger::CertificateRecord;
+use crate::ledger::tree;
 use crate::profile::{BACKDATE, SubjectAltNames, Usages};
 use crate::random::SystemRandom;
 use crate::report::Report;
 use crate::token::{EnrollmentToken, TokenSecret};
 use crate::wire::{Consistency, EnrollRequest, Entitlement, Entitlements};
+
+mod ledger;
+
+pub(super) use ledger::FakeLedger;
 
 pub(super) const HOST: &str = "pg0.iad1.psf.io";
 pub(super) const NAME: &str = "postgresql.psf.io";
@@ -64,56 +65,6 @@ pub(super) enum Fault {
     Busy(u32),
     /// 500 to everything.
     Sick,
-}
-
-/// Every leaf hash in memory; whatever a test does to it is signed all the same.
-pub(super) struct FakeLedger {
-    signer: NoteSigner,
-    pub(super) leaves: Vec<Digest>,
-}
-
-impl Nodes for &FakeLedger {
-    type Error = std::convert::Infallible;
-    fn hash(&mut self, node: Node) -> Result<Digest, Self::Error> {
-        let Some(level) = node.level.checked_sub(1) else {
-            return Ok(self.leaves[usize::try_from(node.index).unwrap()]);
-        };
-        let left = self.hash(Node { level, index: node.index * 2 })?;
-        Ok(tree::node_hash(left, self.hash(Node { level, index: node.index * 2 + 1 })?))
-    }
-}
-
-impl FakeLedger {
-    pub(super) fn new() -> Self {
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
-        let signer = NoteSigner::from_pkcs8("psf.io/PSF_CA", pkcs8.as_ref()).unwrap();
-        Self { signer, leaves: (0..20_u8).map(|n| crate::ledger::leaf_hash(&[n])).collect() }
-    }
-
-    pub(super) fn size(&self) -> u64 {
-        self.leaves.len() as u64
-    }
-
-    pub(super) fn root(&self) -> Digest {
-        tree::root(&mut &*self, self.size()).unwrap()
-    }
-
-    pub(super) fn checkpoint(&self) -> String {
-        let root = self.root();
-        Checkpoint { origin: "psf.io/PSF_CA".to_owned(), size: self.size(), root }.sign(&self.signer)
-    }
-
-    pub(super) const fn verifier(&self) -> &NoteVerifier {
-        self.signer.verifier()
-    }
-
-    fn record(&mut self, record: CertificateRecord) -> InclusionProof {
-        let encoded = Entry::new(now(), Event::Certificate(record)).encode().unwrap();
-        let index = self.size();
-        self.leaves.push(encoded.leaf_hash());
-        let hashes = tree::inclusion_proof(&mut &*self, index, index + 1).unwrap().unwrap();
-        InclusionProof { entry: encoded.bytes().to_vec(), index, hashes, checkpoint: self.checkpoint() }
-    }
 }
 
 /// A clock that the test moves; the daemon's and the handshake's.

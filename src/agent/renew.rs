@@ -15,7 +15,7 @@ use super::system_trust::SystemStore;
 use super::{Agent, AgentError, copies, debt, enroll, install, reporting};
 use crate::ca::bundle::Bundle;
 use crate::clock::Timestamp;
-use crate::renewal::machine::{Action, Event, Present, State, step};
+use crate::renewal::machine::{self, Action, Retry};
 use crate::renewal::{self, Installed, Reason};
 use crate::report::{Line, Outcome, Report};
 use crate::wire::Entitlements;
@@ -143,18 +143,17 @@ impl Run<'_> {
     /// Renews the identity; from then on the new one is shown.
     async fn identity(&mut self, connection: &mut Result<Servers, AgentError>, enrolment: &mut Enrolment) -> Outcome {
         let (agent, validity) = (self.agent, enrolment.validity());
-        let (installed, serial) = (Installed::Fit(validity), enrolment.identity.leaf().serial.clone());
-        let present = Present { installed: &installed, serial: Some(&serial) };
-        let reason = match self.look(Subject::Identity, present) {
+        let installed = Installed::Fit(validity);
+        let reason = match self.look(Subject::Identity, &installed) {
             Ok(reason) => reason,
             Err(outcome) => return outcome,
         };
         let done = match connection {
             Ok(client) => enroll::next_identity(agent, client, enrolment, &mut self.ledger).await,
-            Err(error) => return self.failed(Subject::Identity, present, (&*error).into()),
+            Err(error) => return self.failed(Subject::Identity, &installed, (&*error).into()),
         };
         match done {
-            Err(error) => self.failed(Subject::Identity, present, (&error).into()),
+            Err(error) => self.failed(Subject::Identity, &installed, (&error).into()),
             Ok(next) => {
                 enrolment.identity = next;
                 *connection = agent.connect(enrolment).await;
@@ -200,30 +199,30 @@ impl Run<'_> {
             // A person's file, and a person has to say what becomes of it: no alarm about what the CA does.
             return Outcome::Failed { error: obtain::foreign(name), code: 1, critical: false };
         }
-        let present = Present { installed: &found.installed, serial: found.serial.as_ref() };
-        let reason = match self.look(subject, present) {
+        let installed = &found.installed;
+        let reason = match self.look(subject, installed) {
             Ok(reason) => reason,
             Err(outcome) => return outcome,
         };
         let client = match client {
             Ok(client) => client,
-            Err(failure) => return self.failed(subject, present, failure),
+            Err(failure) => return self.failed(subject, installed, failure),
         };
         // The CA was not asked yet, so whoever makes the place good need not wait.
         if let Err(error) = obtain::prepare(agent, name) {
-            return failed(&(&AgentError::from(error)).into(), present, agent.now());
+            return failed(&(&AgentError::from(error)).into(), installed, agent.now());
         }
         let mut exchange = Exchange { agent, client, enrolment, ledger: &mut self.ledger };
         let bundle = match obtain::bundle(&mut exchange, name, Some(entitlement), false).await {
             Ok(bundle) => bundle,
             Err(error @ (AgentError::KeyNotMadeHere { .. } | AgentError::Key(_))) => {
-                return failed(&(&error).into(), present, agent.now());
+                return failed(&(&error).into(), installed, agent.now());
             }
-            Err(error) => return self.failed(subject, present, (&error).into()),
+            Err(error) => return self.failed(subject, installed, (&error).into()),
         };
         match obtain::install(agent, name, &bundle) {
             Ok(()) => self.succeeded(subject, &bundle, &reason),
-            Err(error) => self.failed(subject, present, (&AgentError::from(error)).into()),
+            Err(error) => self.failed(subject, installed, (&AgentError::from(error)).into()),
         }
     }
 
@@ -246,38 +245,32 @@ impl Run<'_> {
     }
 
     /// Why the CA is to be asked now, or what there is to say instead.
-    fn look(&mut self, subject: Subject<'_>, present: Present<'_>) -> Result<Reason, Outcome> {
+    fn look(&mut self, subject: Subject<'_>, installed: &Installed) -> Result<Reason, Outcome> {
         let (now, attempt) = (self.agent.now(), self.retries.of(subject).cloned());
-        let state = State { retry: attempt.as_ref().map(|attempt| attempt.retry), owed: None };
-        let (state, actions) = step(state, Event::Looked { present, force: self.options.force }, now);
-        if state.retry.is_none() {
+        let retry = attempt.as_ref().map(|attempt| attempt.retry);
+        let (retry, action) = machine::look(retry, installed, self.options.force, now);
+        if retry.is_none() {
             self.forget(subject);
         }
-        let not_after = end_of(present.installed);
-        match actions.into_iter().next() {
-            Some(Action::Ask(reason)) if self.options.dry_run => {
-                Err(Outcome::WouldRenew { reason: reason.to_string() })
-            }
-            Some(Action::Ask(reason)) => Ok(reason),
-            Some(Action::Wait(_, until)) => {
+        match action {
+            Action::Ask(reason) if self.options.dry_run => Err(Outcome::WouldRenew { reason: reason.to_string() }),
+            Action::Ask(reason) => Ok(reason),
+            Action::Wait(_, until) => {
                 let (error, code) = attempt.map_or_else(Default::default, |attempt| (attempt.error, attempt.code));
                 let error = format!("{error}; the CA is asked again from {} on", until.with_distance(now));
-                Err(Outcome::Failed { error, code, critical: renewal::is_critical(present.installed, now) })
+                Err(Outcome::Failed { error, code, critical: renewal::is_critical(installed, now) })
             }
-            Some(Action::Rest(due)) => Err(Outcome::NotDue { due, not_after: not_after.unwrap_or(due) }),
-            _ => Err(Outcome::NotDue { due: now, not_after: not_after.unwrap_or(now) }),
+            Action::Rest(due) => Err(Outcome::NotDue { due, not_after: end_of(installed).unwrap_or(due) }),
         }
     }
 
     /// The CA was asked in vain.
-    fn failed(&mut self, subject: Subject<'_>, present: Present<'_>, failure: Failure) -> Outcome {
+    fn failed(&mut self, subject: Subject<'_>, installed: &Installed, failure: Failure) -> Outcome {
         let now = self.agent.now();
-        let state = State { retry: self.retries.of(subject).map(|attempt| attempt.retry), owed: None };
-        let event = Event::Failed { present, retry_after: failure.retry_after, draw: self.draw() };
-        let (state, _) = step(state, event, now);
-        let remembered = |retry| Attempt { retry, error: failure.text.clone(), code: failure.code };
-        self.remember(subject, state.retry.map(remembered));
-        failed(&failure, present, now)
+        let before = self.retries.of(subject).map(|attempt| attempt.retry);
+        let retry = Retry::after(before, installed, failure.retry_after, self.draw(), now);
+        self.remember(subject, Some(Attempt { retry, error: failure.text.clone(), code: failure.code }));
+        failed(&failure, installed, now)
     }
 
     fn succeeded(&mut self, subject: Subject<'_>, bundle: &Bundle, reason: &Reason) -> Outcome {
@@ -306,8 +299,8 @@ impl Run<'_> {
     }
 }
 
-fn failed(failure: &Failure, present: Present<'_>, now: Timestamp) -> Outcome {
-    let critical = renewal::is_critical(present.installed, now);
+fn failed(failure: &Failure, installed: &Installed, now: Timestamp) -> Outcome {
+    let critical = renewal::is_critical(installed, now);
     Outcome::Failed { error: failure.text.clone(), code: failure.code, critical }
 }
 

@@ -1,13 +1,15 @@
-//! Hosts with their timers, clocks, services and misfortunes. What they do is decided by the product's machine alone; a
-//! tick at which a host would do nothing is skipped by asking the machine when it next acts.
+//! Hosts with their timers, clocks, services and misfortunes. What they do is decided by the product alone: its renewal
+//! machine, and its records of what services have loaded. A tick at which a host would do nothing is skipped by
+//! asking both when it next acts.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use psfca::clock::Timestamp;
+use psfca::loading::{Records, Wanted};
 use psfca::name::{DnsName, HostName};
-use psfca::renewal::machine::{Action, Event, Present, State, step};
+use psfca::renewal::machine::{Action, Retry, look};
 use psfca::renewal::{Installed, TIMER, Validity};
 use psfca::serial::Serial;
 
@@ -45,7 +47,8 @@ struct Host {
     skew: i64,
     misfortunes: u8,
     // On the disk:
-    state: State,
+    retry: Option<Retry>,
+    loaded: Records,
     installed: Option<Certificate>,
     // In the memory of its service:
     served: Option<Certificate>,
@@ -77,6 +80,8 @@ pub(crate) struct Fleet<A> {
 /// The run ends here: the host was switched off, or killed.
 struct Killed;
 
+/// Each host has a hook, and no probe.
+const WANTED: Wanted = Wanted { hooks: true, probe: false };
 const TICK: i64 = TIMER.as_secs().cast_signed();
 
 impl<A: Authority> Fleet<A> {
@@ -87,8 +92,8 @@ impl<A: Authority> Fleet<A> {
 
     pub(crate) fn add(&mut self, host: HostName, name: DnsName, lives_long: bool) {
         let (phase, skew) = (self.dice.between(0, TICK), self.dice.between(-MOST_SKEW, MOST_SKEW));
-        let (state, installed, served) = (State::default(), None, None);
-        self.hosts.push(Host { host, name, lives_long, phase, skew, misfortunes: 0, state, installed, served });
+        let (retry, loaded, installed, served) = (None, Records::default(), None, None);
+        self.hosts.push(Host { host, name, lives_long, phase, skew, misfortunes: 0, retry, loaded, installed, served });
     }
 
     /// Lets the time pass; the hosts come up within two hours.
@@ -114,69 +119,79 @@ impl<A: Authority> Fleet<A> {
         Timestamp::from_unix(self.start.unix() + at + self.hosts[index].skew)
     }
 
-    /// One run of `psfca renew`: the state is durable before an action is performed.
+    /// One run of `psfca renew`: what is remembered is on the disk before anything is done.
     fn tick(&mut self, index: usize, mut at: i64) -> Result<(), Killed> {
         if self.dice.happens(1_000) {
             self.hosts[index].skew = self.dice.between(-MOST_SKEW, MOST_SKEW);
         }
-        let mut actions = self.step(index, at, &Told::Looked);
-        let mut obtained = None;
-        while let Some(action) = actions.pop_front() {
-            self.may_be_killed(index)?;
-            match action {
-                Action::Rest(_) | Action::Wait(..) => {}
-                Action::Ask(_) => match self.ask(index, at) {
-                    Ok(certificate) => {
-                        self.may_be_killed(index)?;
-                        // A slow host takes minutes for its key and for its disk.
-                        at += self.dice.between(0, 600);
-                        actions.extend(self.step(index, at, &Told::Obtained(certificate.serial.clone())));
-                        obtained = Some(certificate);
-                    }
-                    Err(retry_after) => actions.extend(self.step(index, at, &Told::Failed(retry_after))),
-                },
-                Action::Install => self.hosts[index].installed = obtained.take(),
-                Action::RunHooks(serial) => {
-                    if self.misfortune(index, 20_000) {
-                        self.outcome.hooks_failed += 1;
-                        actions.extend(self.step(index, at, &Told::HooksFailed));
-                        continue;
-                    }
-                    self.look_at_service(index, at);
-                    self.hosts[index].served = self.hosts[index].installed.clone();
+        let now = self.clock(index, at);
+        let host = &self.hosts[index];
+        let (retry, action) = look(host.retry, &host.lies_there(), false, now);
+        self.remember(index, retry);
+        self.may_be_killed(index)?;
+        let mut renewed = false;
+        if matches!(action, Action::Ask(_)) {
+            match self.ask(index, at) {
+                Ok(certificate) => {
                     self.may_be_killed(index)?;
-                    actions.extend(self.step(index, at, &Told::HooksDone(serial)));
+                    // A slow host takes minutes for its key and for its disk.
+                    at += self.dice.between(0, 600);
+                    self.install(index, at, certificate)?;
+                    renewed = true;
+                }
+                Err(retry_after) => {
+                    let draw = if self.without == Without::Jitter { u32::MAX } else { self.dice.word() as u32 };
+                    let host = &self.hosts[index];
+                    let retry = Retry::after(host.retry, &host.lies_there(), retry_after, draw, self.clock(index, at));
+                    self.remember(index, Some(retry));
                 }
             }
         }
+        self.may_be_killed(index)?;
+        // Without the debt, services are told right after a renewal or never.
+        if self.without != Without::HookDebt || renewed {
+            self.pay(index, at)?;
+        }
         let host = &mut self.hosts[index];
-        if host.state == State::default() {
+        if host.retry.is_none() && !host.owes() {
             host.misfortunes = 0;
         }
         Ok(())
     }
 
-    fn step(&mut self, index: usize, at: i64, told: &Told) -> VecDeque<Action> {
+    fn remember(&mut self, index: usize, retry: Option<Retry>) {
+        self.hosts[index].retry = if self.without == Without::BackOff { None } else { retry };
+    }
+
+    /// The debt is on the disk before the bundle takes its place.
+    fn install(&mut self, index: usize, at: i64, certificate: Certificate) -> Result<(), Killed> {
         let now = self.clock(index, at);
-        let draw = if self.without == Without::Jitter { u32::MAX } else { self.dice.word() as u32 };
         let host = &mut self.hosts[index];
-        let installed = host.lies_there();
-        let present = Present { installed: &installed, serial: host.installed.as_ref().map(|there| &there.serial) };
-        let event = match told {
-            Told::Looked => Event::Looked { present, force: false },
-            Told::Failed(retry_after) => Event::Failed { present, retry_after: *retry_after, draw },
-            Told::Obtained(serial) => Event::Obtained { serial },
-            Told::HooksDone(serial) => Event::HooksDone { serial },
-            Told::HooksFailed => Event::HooksFailed,
+        let before = host.installed.as_ref().map(|there| there.serial.clone());
+        host.loaded.expect(&certificate.serial, before.as_ref(), now);
+        self.may_be_killed(index)?;
+        self.hosts[index].installed = Some(certificate);
+        self.may_be_killed(index)?;
+        self.remember(index, None);
+        Ok(())
+    }
+
+    /// Runs the hook where the service has not loaded what is installed.
+    fn pay(&mut self, index: usize, at: i64) -> Result<(), Killed> {
+        let now = self.clock(index, at);
+        let Some(installed) = self.hosts[index].installed.clone().filter(|_| self.hosts[index].owes()) else {
+            return Ok(());
         };
-        let (mut state, actions) = step(host.state.clone(), event, now);
-        match self.without {
-            Without::BackOff => state.retry = None,
-            Without::HookDebt => state.owed = None,
-            Without::Nothing | Without::Jitter => {}
+        if self.misfortune(index, 20_000) {
+            self.outcome.hooks_failed += 1;
+            self.hosts[index].loaded.of_installed(&installed.serial, now).failed("the hook failed".to_owned());
+            return Ok(());
         }
-        host.state = state;
-        actions.into()
+        self.look_at_service(index, at);
+        self.hosts[index].served = Some(installed.clone());
+        self.may_be_killed(index)?;
+        self.hosts[index].loaded.of_installed(&installed.serial, now).paid(WANTED, now);
+        Ok(())
     }
 
     /// One request for a certificate; in vain, perhaps with Retry-After.
@@ -207,11 +222,9 @@ impl<A: Authority> Fleet<A> {
     /// When this host next does anything, as its machine says.
     fn next_action(&self, index: usize, at: i64) -> i64 {
         let host = &self.hosts[index];
-        let installed = host.lies_there();
-        let present = Present { installed: &installed, serial: None };
         let now = self.clock(index, at);
-        let until = match step(host.state.clone(), Event::Looked { present, force: false }, now).1.first() {
-            Some(Action::Rest(until) | Action::Wait(_, until)) if host.state.owed.is_none() => *until,
+        let until = match look(host.retry, &host.lies_there(), false, now).1 {
+            Action::Rest(until) | Action::Wait(_, until) if !host.owes() || self.without == Without::HookDebt => until,
             _ => now,
         };
         host.next_tick((until.unix() - self.start.unix() - host.skew).max(at + 1))
@@ -238,18 +251,14 @@ impl<A: Authority> Fleet<A> {
     }
 }
 
-/// What happened, without what lies there.
-enum Told {
-    Looked,
-    Failed(Option<Duration>),
-    Obtained(Serial),
-    HooksDone(Serial),
-    HooksFailed,
-}
-
 impl Host {
     fn lies_there(&self) -> Installed {
         self.installed.as_ref().map_or(Installed::Missing, |certificate| Installed::Fit(certificate.validity))
+    }
+
+    /// Whether its service has yet to load what is installed.
+    fn owes(&self) -> bool {
+        self.installed.as_ref().is_some_and(|there| self.loaded.loaded(&there.serial, WANTED).is_owed())
     }
 
     /// The first tick of its timer at or after this moment.
