@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,81 +16,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use psfca::ca::bundle::Bundle;
 use rusqlite::Connection;
 use support::ask::{P256, ask, ask_admin, ask_as, csr, post_csr};
+use support::kept::{Kept, PASSPHRASE, lose, text};
 use support::ledger::entries;
 use support::strace::{under, usable};
 use support::tools::{said, works};
-use support::{Ca, Host, psfca, wait_until};
+use support::{Ca, Host, wait_until};
 
 const NAME: &str = "postgresql.psf.io";
 const HOST: &str = "pg0.iad1.psf.io";
-const PASSPHRASE: &str = "correct horse battery staple";
-
-/// Where a CA's backup and its keys are.
-struct Kept {
-    dir: tempfile::TempDir,
-}
-
-impl Kept {
-    /// Backs a CA up, with its keys.
-    fn of(ca: &Ca) -> Self {
-        let kept = Self { dir: tempfile::tempdir().unwrap() };
-        std::fs::write(kept.passphrase(), PASSPHRASE).unwrap();
-        let [file, keys, passphrase] = [kept.file(), kept.keys(), kept.passphrase()].map(text);
-        ca.ok(&["backup", &file, "--keys", &keys, "--passphrase-file", &passphrase]);
-        kept
-    }
-
-    fn file(&self) -> PathBuf {
-        self.dir.path().join("ledger.backup")
-    }
-
-    fn keys(&self) -> PathBuf {
-        self.dir.path().join("keys.pem")
-    }
-
-    fn passphrase(&self) -> PathBuf {
-        self.dir.path().join("passphrase")
-    }
-
-    /// `psfca restore` with this backup, into the state directory of `ca`.
-    fn restore(&self, ca: &Ca) -> Command {
-        let mut command = psfca();
-        command.arg("restore").arg(self.file()).arg("--keys").arg(self.keys());
-        command.arg("--passphrase-file").arg(self.passphrase()).env("PSFCA_CONFIG", ca.config());
-        command
-    }
-
-    /// A copy of the backup that `tamper` has changed.
-    fn tampered(&self, tamper: impl FnOnce(&Connection)) -> Self {
-        let other = self.copied();
-        let sql = Connection::open(other.file()).unwrap();
-        sql.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
-        tamper(&sql);
-        drop(sql);
-        other
-    }
-
-    fn copied(&self) -> Self {
-        let other = Self { dir: tempfile::tempdir().unwrap() };
-        for (from, to) in
-            [(self.file(), other.file()), (self.keys(), other.keys()), (self.passphrase(), other.passphrase())]
-        {
-            std::fs::copy(from, to).unwrap();
-        }
-        other
-    }
-}
-
-fn text(path: PathBuf) -> String {
-    path.to_str().unwrap().to_owned()
-}
-
-/// The CA's machine is lost, but for its configuration.
-fn lose(ca: &mut Ca) {
-    ca.stop();
-    std::fs::remove_dir_all(ca.state()).unwrap();
-    std::fs::remove_file(ca.trust_bundle()).unwrap();
-}
 
 fn holds(ca: &Ca, file: &Path) {
     let said = ca.ok(&["audit", "verify", file.to_str().unwrap()]);

@@ -4,129 +4,17 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, Stdio};
 
 use psfca::ca::key_file::load_ledger_key;
 use serde_json::Value;
 use support::rollback::{copy_ledger, next_second};
 use support::strace::{Strace, usable};
 use support::tools::{said, succeed};
-use support::{Ca, Host, psfca, wait_until};
+use support::witness::{Witness, append};
+use support::{Ca, Host, wait_until};
 
 const NAME: &str = "postgresql.psf.io";
-
-/// A witness of one CA's ledger.
-struct Witness {
-    dir: tempfile::TempDir,
-    running: Option<(Child, Arc<Mutex<String>>)>,
-    key: String,
-    address: String,
-}
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-impl Witness {
-    /// Made and started, for the ledger of `ca`.
-    fn of(ca: &Ca) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let ledger = load_ledger_key(&ca.state().join("ca/ledger.key"), "psf.io/PSF_CA").unwrap();
-        fs::copy(ca.state().join("ca/root.pem"), dir.path().join("root.pem")).unwrap();
-        let settings = format!(
-            "name: witness.psf.io/w1\nlisten: 127.0.0.1:0\nstate: state\nlogs:\n  - key: {}\n    root: root.pem\n",
-            ledger.verifier()
-        );
-        fs::write(dir.path().join("witness.yaml"), settings).unwrap();
-        let mut witness = Self { dir, running: None, key: String::new(), address: String::new() };
-        witness.key =
-            String::from_utf8(witness.command().arg("--key").output().unwrap().stdout).unwrap().trim().to_owned();
-        witness.start();
-        let settings = fs::read_to_string(witness.config()).unwrap();
-        fs::write(witness.config(), settings.replace("127.0.0.1:0", &witness.address)).unwrap();
-        witness
-    }
-
-    fn config(&self) -> std::path::PathBuf {
-        self.dir.path().join("witness.yaml")
-    }
-
-    fn command(&self) -> Command {
-        let mut command = psfca();
-        command.arg("witness").arg("--config").arg(self.config());
-        command
-    }
-
-    fn start(&mut self) {
-        let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
-        std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                *kept.lock().unwrap() += &(line + "\n");
-            }
-        });
-        self.running = Some((child, log));
-        wait_until("the witness serves", || self.log().contains("serving address="));
-        let log = self.log();
-        let address = log.split("serving address=").nth(1).unwrap().split_whitespace().next().unwrap();
-        address.clone_into(&mut self.address);
-    }
-
-    fn log(&self) -> String {
-        self.running.as_ref().map(|(_, log)| log.lock().unwrap().clone()).unwrap_or_default()
-    }
-
-    /// SIGKILL.
-    fn kill(&mut self) {
-        if let Some((mut child, _)) = self.running.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-
-    /// Lines for `ca.yaml`.
-    fn for_ca(&self) -> String {
-        format!("witness:\n  url: http://{}\n  key: {}\n", self.address, self.key)
-    }
-
-    fn remembered(&self) -> u64 {
-        let state: Value =
-            serde_json::from_slice(&fs::read(self.dir.path().join("state/witness.json")).unwrap()).unwrap();
-        state["logs"]["psf.io/PSF_CA"]["size"].as_u64().unwrap()
-    }
-
-    /// What it answers to this body: status and text.
-    fn post(&self, path: &str, body: &str) -> (u16, String) {
-        let file = self.dir.path().join("body");
-        fs::write(&file, body).unwrap();
-        let (data, url) = (format!("@{}", file.display()), format!("http://{}{path}", self.address));
-        let out = succeed(
-            "curl",
-            &[
-                "--silent",
-                "--data-binary",
-                &data,
-                "--write-out",
-                "%{stderr}%{http_code} %{content_type}",
-                "--dump-header",
-                "-",
-                &url,
-            ],
-        );
-        let (head, text) = out.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), text.to_owned())
-    }
-}
-
-fn append(file: std::path::PathBuf, lines: &str) {
-    let before = fs::read_to_string(&file).unwrap();
-    fs::write(file, before + lines).unwrap();
-}
 
 /// A CA with a witness, its daemon started, and a host that wants the witness' word.
 fn witnessed() -> (Ca, Witness, Host) {

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod connections;
 pub mod disk;
 pub mod forge;
+pub mod kept;
 pub mod ledger;
 pub mod minion;
 pub mod postgresql;
@@ -16,6 +17,7 @@ pub mod rollback;
 pub mod stored_ledger;
 pub mod strace;
 pub mod tools;
+pub mod witness;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
