@@ -160,7 +160,7 @@ pub struct Agent<'a> {
     pub settings: &'a Settings,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// For the names of temporary files.
+    /// For the names of temporary files, and the salts of keystores.
     pub random: &'a dyn Random,
     /// Whether this process may give files away (it runs as root).
     pub privileged: bool,
