@@ -106,8 +106,9 @@ pub fn holds(file: &[u8], bundle: &Bundle, password: &Password) -> bool {
 
 fn seal_with(bundle: &Bundle, password: &Password, seed: &[u8; SEED]) -> Result<Vec<u8>, Pkcs12Error> {
     let certificates = bundle.chain().certificates();
-    let key_id = certificates.first().map(|leaf| digest::digest(&digest::SHA256, leaf));
-    let key_id = key_id.as_ref().map_or(&[][..], AsRef::as_ref);
+    // Only has to be the same with the key and its certificate.
+    let key_id = digest::digest(&digest::SHA256, &bundle.leaf().spki);
+    let key_id = key_id.as_ref();
     let key = shroud(bundle.key(), password, seed)?;
     let certificates = contents(|bags| {
         for (at, der) in certificates.iter().enumerate() {
@@ -126,7 +127,7 @@ fn seal_with(bundle: &Bundle, password: &Password, seed: &[u8; SEED]) -> Result<
     });
     // Two of them, because some readers count on that.
     let safe = contents(|safes| [certificates, key].iter().for_each(|content| data(safes.next(), content)));
-    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*mac_key(password, seed)), &safe);
+    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &mac_key(password, seed)), &safe);
     Ok(yasna::construct_der(|writer| {
         writer.write_sequence(|writer| {
             writer.next().write_u8(3);
@@ -149,13 +150,12 @@ fn seal_with(bundle: &Bundle, password: &Password, seed: &[u8; SEED]) -> Result<
 /// The key as an `EncryptedPrivateKeyInfo`. The `PrivateKeyInfo` within has version 1, without the public half, which
 /// readers refuse that know RFC 5208 alone.
 fn shroud(key: &PrivateKey, password: &Password, seed: &[u8; SEED]) -> Result<SecretDocument, Pkcs12Error> {
-    let other = key.to_rustls();
     let info = match key.pkcs8() {
         Some(der) => PrivateKeyInfoRef::try_from(der).map(|whole| (whole.algorithm, whole.private_key)),
         // PKCS#8 wraps what the other forms are, and names the algorithm as the public key does (RFC 5915, RFC 8017).
         None => SubjectPublicKeyInfoRef::try_from(key.spki())
             .map_err(pkcs8::Error::from)
-            .and_then(|spki| Ok((spki.algorithm, OctetStringRef::new(other.secret_der())?))),
+            .and_then(|spki| Ok((spki.algorithm, OctetStringRef::new(key.der())?))),
     };
     let info = info.map(|(algorithm, key)| PrivateKeyInfoRef::new(algorithm, key)).map_err(|_| Pkcs12Error::Key)?;
     // These repeat no more often than the seed, and can be foreseen no better.
