@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use base64::Engine as _;
 use psfca::ca::bundle::{Bundle, Chain};
 use psfca::ca::pem_file::{Content, strict_blocks};
-use support::tools::said;
+use support::tools::{said, succeed};
 use support::{Ca, Host};
 
 const NAME: &str = "postgresql.psf.io";
@@ -156,4 +156,90 @@ fn whoever_opens_a_split_directory_finds_a_certificate_and_its_key() {
     }
     stop.store(true, Ordering::Relaxed);
     assert!(reader.join().unwrap() >= 2);
+}
+
+/// What openssl finds in the PKCS#12 file at `path`, PEM.
+fn opened(path: &Path, password: &str, args: &[&str]) -> String {
+    let pass = format!("pass:{password}");
+    succeed("openssl", &[&["pkcs12", "-in", path.to_str().unwrap(), "-passin", &pass], args].concat())
+}
+
+#[test]
+fn a_keystore_holds_the_same_key_and_chain_and_is_made_again_only_when_bundle_password_or_file_changed() {
+    let (_ca, host) = start();
+    host.ok(&["renew"]);
+    let (password, keystore) = (host.dir().join("keystore.password"), host.dir().join("copies/pg.p12"));
+    fs::write(&password, "correct horse\n").unwrap();
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o640)).unwrap();
+    let with = |copy: &str| {
+        let settings = fs::read_to_string(host.config()).unwrap();
+        let settings = settings.split("      - {path: copies/pg.p12").next().unwrap().to_owned();
+        fs::write(host.config(), format!("{settings}      - {{path: copies/pg.p12, layout: pkcs12{copy}}}\n")).unwrap();
+    };
+    with(", password_file: keystore.password");
+    let as_bundle = |password: &str| {
+        let bundle = own(&host);
+        let chain = Chain::parse(opened(&keystore, password, &["-nokeys"]).as_bytes()).unwrap();
+        assert_eq!(chain.certificates(), bundle.chain().certificates());
+        let key = opened(&keystore, password, &["-nodes", "-nocerts"]);
+        let key = strict_blocks(key.as_bytes()).unwrap().remove(0).content;
+        assert!(matches!(key, Content::PrivateKey(key) if key.spki() == bundle.key().spki()));
+    };
+    // Made again for a reason, and then left alone.
+    let made_again = |args: &[&str], password: &str| {
+        assert_eq!(host.psfca(&["status"]).status.code(), Some(5));
+        host.ok(args);
+        as_bundle(password);
+        let made = fs::read(&keystore).unwrap();
+        assert_eq!(host.psfca(&["status"]).status.code(), Some(0));
+        assert!(!host.ok(&["renew"]).contains("copied to"));
+        assert_eq!(fs::read(&keystore).unwrap(), made);
+    };
+    made_again(&["renew"], "correct horse");
+    assert_eq!(mode(&keystore), 0o600);
+
+    let whole = fs::read(&keystore).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    for wrong in [&damaged[..], &whole[..whole.len() - 1], b""] {
+        fs::write(&keystore, wrong).unwrap();
+        made_again(&["renew"], "correct horse");
+    }
+    let serial = own(&host).leaf().serial.clone();
+    host.ok(&["issue", NAME]);
+    as_bundle("correct horse");
+    assert_ne!(own(&host).leaf().serial, serial);
+    // One of the certificate before is a good file, and the wrong one.
+    fs::write(&keystore, whole).unwrap();
+    made_again(&["renew"], "correct horse");
+
+    fs::write(&password, "battery staple").unwrap();
+    made_again(&["renew"], "battery staple");
+    with("");
+    made_again(&["renew"], "changeit");
+}
+
+#[test]
+fn a_password_file_that_others_may_read_is_not_used_and_the_keystore_stays_as_it_was() {
+    let (_ca, host) = start();
+    let (password, keystore) = (host.dir().join("keystore.password"), host.dir().join("copies/pg.p12"));
+    let copy = "      - {path: copies/pg.p12, layout: pkcs12, password_file: keystore.password}\n";
+    fs::write(host.config(), fs::read_to_string(host.config()).unwrap() + copy).unwrap();
+    fs::write(&password, "correct horse").unwrap();
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+    host.ok(&["renew"]);
+    let (made, serial) = (fs::read(&keystore).unwrap(), own(&host).leaf().serial.clone());
+
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
+    let out = host.psfca(&["renew", "--force"]);
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    assert!(said(&out).contains("keystore.password is not used: it has mode 0644; run: chmod 640 "), "{}", said(&out));
+    assert!(!said(&out).contains("horse"));
+    assert_eq!(fs::read(&keystore).unwrap(), made);
+    assert_ne!(own(&host).leaf().serial, serial);
+    assert_eq!(host.psfca(&["status"]).status.code(), Some(5));
+
+    fs::remove_file(&password).unwrap();
+    let out = host.psfca(&["renew"]);
+    assert!(said(&out).contains("keystore.password is not used: there is no such file"), "{}", said(&out));
 }

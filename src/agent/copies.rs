@@ -16,9 +16,10 @@ use zeroize::Zeroizing;
 use super::files::{self, Links, Unread};
 use super::install::{self, InstallError, Ownership};
 use super::placement::{Copy, Layout};
-use super::{Agent, AgentError, debt, directory};
+use super::{Agent, AgentError, debt, directory, password};
 use crate::ca::bundle::Bundle;
 use crate::ca::pem_file::certificates_to_pem;
+use crate::ca::pkcs12::{self, Password};
 use crate::name::DnsName;
 
 /// The entries of a `split` directory and of a Kubernetes secret.
@@ -36,7 +37,7 @@ pub fn keep(
 ) -> Result<Vec<PathBuf>, InstallError> {
     let mut written = Vec::new();
     for copy in agent.settings.placement.copies(name) {
-        let wanted = Form::of(copy.layout, name, bundle, anchors);
+        let wanted = Form::of(&copy.layout, name, bundle, anchors)?;
         let owner = agent.ownership(&copy.place)?;
         if wanted.lies_at(copy, &owner) {
             continue;
@@ -44,6 +45,10 @@ pub fn keep(
         debt::reopen(agent, name, &bundle.leaf().serial)?;
         match wanted {
             Form::File(content) => install::install(&copy.place.path, content.as_bytes(), &owner, agent.random)?,
+            Form::Keystore(bundle, password) => {
+                let content = pkcs12::seal(bundle, &password, agent.random)?;
+                install::install(&copy.place.path, &content, &owner, agent.random)?;
+            }
             Form::Directory(entries) => switch(agent, copy, &entries, &owner)?,
         }
         written.push(copy.place.path.clone());
@@ -82,9 +87,9 @@ pub fn remove(
         if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             continue;
         }
-        let form = Form::of(copy.layout, name, bundle, anchors);
+        let form = Form::of(&copy.layout, name, bundle, anchors)?;
         let directory = match form {
-            Form::File(_) => install::check_place(path, &owner)?,
+            Form::File(_) | Form::Keystore(..) => install::check_place(path, &owner)?,
             Form::Directory(_) => install::check_link_place(path, &owner)?,
         };
         if !form.lies_at(copy, &owner) {
@@ -112,7 +117,10 @@ pub fn remove(
 pub fn stale(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Result<Option<PathBuf>, AgentError> {
     let Some(bundle) = installed(agent, name)? else { return Ok(None) };
     for copy in agent.settings.placement.copies(name) {
-        if !Form::of(copy.layout, name, &bundle, anchors).lies_at(copy, &agent.ownership(&copy.place)?) {
+        // Where its password cannot be read, renew says why.
+        let form = Form::of(&copy.layout, name, &bundle, anchors).ok();
+        let owner = agent.ownership(&copy.place)?;
+        if !form.is_some_and(|form| form.lies_at(copy, &owner)) {
             return Ok(Some(copy.place.path.clone()));
         }
     }
@@ -132,38 +140,52 @@ fn installed(agent: &Agent<'_>, name: &DnsName) -> Result<Option<Bundle>, AgentE
 }
 
 /// What a copy has to hold.
-enum Form {
+enum Form<'a> {
     File(Zeroizing<String>),
+    /// Encrypted, so that no two are the same.
+    Keystore(&'a Bundle, Password),
     /// In the order of [`ENTRIES`].
     Directory([Zeroizing<String>; 3]),
 }
 
-impl Form {
-    fn of(layout: Layout, name: &DnsName, bundle: &Bundle, anchors: &[CertificateDer<'_>]) -> Self {
+impl<'a> Form<'a> {
+    fn of(
+        layout: &Layout,
+        name: &DnsName,
+        bundle: &'a Bundle,
+        anchors: &[CertificateDer<'_>],
+    ) -> Result<Self, InstallError> {
         let (chain, key) = (Zeroizing::new(bundle.chain().to_pem()), bundle.key().to_pem());
         let entries = || [chain.clone(), key.clone(), Zeroizing::new(certificates_to_pem(anchors))];
-        match layout {
+        Ok(match layout {
             Layout::Combined => Self::File(bundle.to_pem()),
             Layout::KeyFirst => Self::File(Zeroizing::new(key.to_string() + &chain)),
             Layout::Split => Self::Directory(entries()),
             Layout::KubernetesSecret => Self::File(secret(name, &entries())),
-        }
+            Layout::Pkcs12 { password_file } => {
+                Self::Keystore(bundle, password_file.as_deref().map_or(Ok(Password::conventional()), password::read)?)
+            }
+        })
     }
 
     /// Whether `copy` holds this and is whose it should be.
     fn lies_at(&self, copy: &Copy, owner: &Ownership) -> bool {
-        let holds = |path: &Path, wanted: &str| {
+        let holds = |path: &Path, is_wanted: &dyn Fn(&[u8]) -> bool| {
             let Ok((found, content)) = files::read(path, Links::Refused) else { return false };
             found.mode() & 0o7777 == owner.mode
                 && owner.user.is_none_or(|user| user == found.uid())
                 && owner.group.is_none_or(|group| group == found.gid())
-                && *content == wanted.as_bytes()
+                && is_wanted(&content)
         };
         match self {
-            Self::File(wanted) => holds(&copy.place.path, wanted),
-            Self::Directory(wanted) => {
-                ENTRIES.iter().zip(wanted).all(|(entry, wanted)| holds(&copy.place.path.join(entry), wanted))
+            Self::File(wanted) => holds(&copy.place.path, &|content| content == wanted.as_bytes()),
+            Self::Keystore(bundle, password) => {
+                holds(&copy.place.path, &|content| pkcs12::holds(content, bundle, password))
             }
+            Self::Directory(wanted) => ENTRIES
+                .iter()
+                .zip(wanted)
+                .all(|(entry, wanted)| holds(&copy.place.path.join(entry), &|content| content == wanted.as_bytes())),
         }
     }
 }

@@ -10,6 +10,7 @@ use rustix::fs::FileType;
 
 use super::directory::{self, Directory};
 use crate::accounts::{self, AccountError};
+use crate::ca::pkcs12::Pkcs12Error;
 use crate::digest::hex;
 use crate::random::{NoRandomness, Random};
 
@@ -38,6 +39,17 @@ pub enum InstallError {
         /// What is unsafe, and what to do.
         cause: String,
     },
+    /// A copy is to have a password, and there is none that can be used.
+    #[error("the password file {path} is not used: {cause}")]
+    PasswordFile {
+        /// The file with the password.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        cause: String,
+    },
+    /// A bundle cannot be put into this form.
+    #[error(transparent)]
+    Pkcs12(#[from] Pkcs12Error),
     /// No such user or group.
     #[error("{cause}; set `{setting}` in host.yaml")]
     Unknown {

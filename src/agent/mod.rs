@@ -1,7 +1,7 @@
 //! The host's side: an identity, the bundles of the services, and the trust bundle.
 //!
 //! `enroll` gets the identity, `obtain` gets one certificate and checks it, `placement` says where it
-//! goes, `install` puts files in place and `copies` the copies of them, `renew` does it for everything
+//! goes, `install` puts files in place and `copies` the copies of them (`password` reads what a keystore is closed with), `renew` does it for everything
 //! that is due, `files` reads and `directory` writes where others may interfere, `ledger` holds every answer to the CA's ledger, `status` tells how things stand, `reporting` tells the CA.
 //! `debt` keeps what services still have to load, `hooks` tells them, and `probe` lets them prove it.
 
@@ -33,6 +33,7 @@ pub mod install;
 pub mod key;
 pub mod ledger;
 pub mod obtain;
+pub mod password;
 pub mod placement;
 pub mod probe;
 pub mod prune;
@@ -159,7 +160,7 @@ pub struct Agent<'a> {
     pub settings: &'a Settings,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// For the names of temporary files.
+    /// For the names of temporary files, and the salts of keystores.
     pub random: &'a dyn Random,
     /// Whether this process may give files away (it runs as root).
     pub privileged: bool,

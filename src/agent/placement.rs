@@ -32,8 +32,7 @@ pub struct Copy {
 }
 
 /// The forms of a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layout {
     /// Leaf, issuing CAs, private key: the bundle itself.
     Combined,
@@ -43,6 +42,11 @@ pub enum Layout {
     Split,
     /// The manifest of a Kubernetes secret of type `kubernetes.io/tls`, with the same three entries.
     KubernetesSecret,
+    /// The same as the bundle in PKCS#12, a keystore of Java.
+    Pkcs12 {
+        /// The file with its password; without one it is the conventional password.
+        password_file: Option<PathBuf>,
+    },
 }
 
 /// Where everything goes.
@@ -134,10 +138,34 @@ impl RawProbes {
 #[serde(deny_unknown_fields)]
 struct RawCopy {
     path: PathBuf,
-    layout: Layout,
+    layout: RawLayout,
+    password_file: Option<PathBuf>,
     owner: Option<String>,
     group: Option<String>,
     mode: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum RawLayout {
+    Combined,
+    KeyFirst,
+    Split,
+    KubernetesSecret,
+    Pkcs12,
+}
+
+impl RawLayout {
+    fn with(self, password_file: Option<PathBuf>) -> Result<Layout, String> {
+        Ok(match (self, password_file) {
+            (Self::Pkcs12, password_file) => Layout::Pkcs12 { password_file },
+            (_, Some(_)) => return Err("password_file goes with `layout: pkcs12` alone".to_owned()),
+            (Self::Combined, None) => Layout::Combined,
+            (Self::KeyFirst, None) => Layout::KeyFirst,
+            (Self::Split, None) => Layout::Split,
+            (Self::KubernetesSecret, None) => Layout::KubernetesSecret,
+        })
+    }
 }
 
 /// The permission bits of a file with a private key.
@@ -160,7 +188,8 @@ pub(super) fn read(default: Place, names: BTreeMap<DnsName, RawName>, base: &Pat
         )?;
         let copies = raw.copies.into_iter().map(|raw| {
             let place = within(&place, base.join(raw.path), raw.owner, raw.group, raw.mode)?;
-            Ok(Copy { place, layout: raw.layout })
+            let layout = raw.layout.with(raw.password_file.map(|path| base.join(path)))?;
+            Ok(Copy { place, layout })
         });
         let copies = copies.collect::<Result<_, String>>()?;
         let probes = raw.probe.read()?;
@@ -244,6 +273,20 @@ mod tests {
         assert_eq!(probes("lb.psf.io"), ["tls://127.0.0.1:443", "smtp://localhost:25"]);
         assert!(probes("other.psf.io").is_empty());
         assert!(parse("a.psf.io: {probe: 'http://x:80'}\n").unwrap_err().contains("write it as tls://"));
+    }
+
+    #[test]
+    fn a_password_file_lies_beside_the_settings_and_goes_with_a_keystore_alone() {
+        let copy = |text: &str| {
+            let placement = parse(&format!("a.psf.io: {{copies: [{{path: /srv/a.p12, {text}}}]}}\n"))?;
+            Ok::<_, String>(placement.copies(&name("a.psf.io"))[0].layout.clone())
+        };
+        assert_eq!(copy("layout: pkcs12"), Ok(Layout::Pkcs12 { password_file: None }));
+        let password_file = Some("/etc/psfca/a.password".into());
+        assert_eq!(copy("layout: pkcs12, password_file: a.password"), Ok(Layout::Pkcs12 { password_file }));
+        let error = copy("layout: split, password_file: a.password").unwrap_err();
+        assert!(error.contains("`layout: pkcs12` alone"), "{error}");
+        assert!(copy("layout: pkcs12, password: changeit").unwrap_err().contains("unknown field `password`"));
     }
 
     #[test]

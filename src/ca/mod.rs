@@ -14,6 +14,7 @@ pub mod key_archive;
 pub mod key_file;
 pub mod lint;
 pub mod pem_file;
+pub mod pkcs12;
 pub mod provenance;
 pub mod salt_key;
 pub mod signer;

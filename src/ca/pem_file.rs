@@ -331,6 +331,11 @@ impl PrivateKey {
         as_rustls(self.form, &self.der).clone_key()
     }
 
+    /// The DER, in the form in which it was read.
+    pub(super) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
     /// The PKCS#8 DER, when it was read in that form.
     #[must_use]
     pub fn pkcs8(&self) -> Option<&[u8]> {

@@ -123,9 +123,10 @@ async fn a_missing_bundle_is_asked_for_by_each_run_until_it_is_there() {
 #[tokio::test]
 async fn what_was_taken_away_is_removed_when_somebody_says_so_and_the_ca_has_just_said_the_same() {
     let mut world = World::enrolled().await;
-    let paths = ["copy.pem", "split"].map(|path| world.directory.path().join(path));
+    let paths = ["copy.pem", "split", "copy.p12"].map(|path| world.directory.path().join(path));
     world.configure(&format!(
-        "names:\n  {NAME}:\n    copies:\n      - {{path: copy.pem, layout: key-first}}\n      - {{path: split, layout: split}}\n"
+        "names:\n  {NAME}:\n    copies:\n      - {{path: copy.pem, layout: key-first}}\n      \
+         - {{path: split, layout: split}}\n      - {{path: copy.p12, layout: pkcs12}}\n"
     ));
     world.renew(now()).await;
     let theirs = world.directory.path().join("private/snakeoil.psf.io.pem");
@@ -149,7 +150,7 @@ async fn what_was_taken_away_is_removed_when_somebody_says_so_and_the_ca_has_jus
     assert!(there(&world.bundle_path()) && paths.iter().all(|path| there(path)));
 
     let report = world.run(now(), prune).await;
-    assert!(matches!(world.line(&report), Outcome::Pruned { removed } if removed.len() == 3), "{report:?}");
+    assert!(matches!(world.line(&report), Outcome::Pruned { removed } if removed.len() == 4), "{report:?}");
     assert_eq!(report.exit_code(), 0);
     let left: Vec<_> =
         std::fs::read_dir(world.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -161,27 +162,29 @@ async fn what_was_taken_away_is_removed_when_somebody_says_so_and_the_ca_has_jus
 
 #[tokio::test]
 async fn the_setting_removes_too_and_where_a_copy_is_something_else_nothing_is_removed() {
-    let mut world = World::enrolled().await;
-    world.configure(&format!(
-        "prune: true\nnames:\n  {NAME}:\n    copies:\n      - {{path: copy.pem, layout: key-first}}\n"
-    ));
-    world.renew(now()).await;
-    let (name, copy) = (DnsName::parse(NAME).unwrap(), world.directory.path().join("copy.pem"));
-    let ours = std::fs::read(&copy).unwrap();
-    std::fs::write(&copy, "theirs").unwrap();
-    let agent = world.agent(now());
-    let anchors = [world.daemon.ca.root_der()];
-    let error = prune(&agent, &name, &anchors).unwrap_err().to_string();
-    assert!(error.contains("it is not the copy of the bundle that it should be"), "{error}");
-    assert!(copy.exists() && world.bundle_path().exists());
-    std::fs::write(&copy, ours).unwrap();
-    std::fs::write(world.bundle_path(), world.daemon.other_bundle()).unwrap();
-    let error = prune(&agent, &name, &anchors).unwrap_err().to_string();
-    assert!(error.contains("this CA did not issue what lies there"), "{error}");
-    assert!(copy.exists() && world.bundle_path().exists());
-    world.run(now(), Options { force: true, ..Options::default() }).await;
-    world.daemon.names.lock().unwrap().clear();
-    assert!(matches!(world.line(&world.renew(now()).await), Outcome::Pruned { .. }));
+    for layout in ["key-first", "pkcs12"] {
+        let mut world = World::enrolled().await;
+        world.configure(&format!(
+            "prune: true\nnames:\n  {NAME}:\n    copies:\n      - {{path: copy, layout: {layout}}}\n"
+        ));
+        world.renew(now()).await;
+        let (name, copy) = (DnsName::parse(NAME).unwrap(), world.directory.path().join("copy"));
+        let ours = std::fs::read(&copy).unwrap();
+        std::fs::write(&copy, "theirs").unwrap();
+        let agent = world.agent(now());
+        let anchors = [world.daemon.ca.root_der()];
+        let error = prune(&agent, &name, &anchors).unwrap_err().to_string();
+        assert!(error.contains("it is not the copy of the bundle that it should be"), "{error}");
+        assert!(copy.exists() && world.bundle_path().exists());
+        std::fs::write(&copy, ours).unwrap();
+        std::fs::write(world.bundle_path(), world.daemon.other_bundle()).unwrap();
+        let error = prune(&agent, &name, &anchors).unwrap_err().to_string();
+        assert!(error.contains("this CA did not issue what lies there"), "{error}");
+        assert!(copy.exists() && world.bundle_path().exists());
+        world.run(now(), Options { force: true, ..Options::default() }).await;
+        world.daemon.names.lock().unwrap().clear();
+        assert!(matches!(world.line(&world.renew(now()).await), Outcome::Pruned { .. }));
+    }
 }
 
 #[tokio::test]
