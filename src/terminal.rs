@@ -32,7 +32,8 @@ fn shown(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
 
 /// What changes the direction of writing, breaks lines, or is there and not seen.
 const fn turns(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The first `most` characters of `text`, with a mark where there were more.
@@ -61,6 +62,18 @@ mod tests {
     fn nothing_shown_drives_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\r\nd é"), "a\\u{1b}[2Jb\\u{202e}c\\u{d}\\u{a}d é");
         assert_eq!(printable_lines("a\n\u{1b}]0;x\u{7}b"), "a\n\\u{1b}]0;x\\u{7}b");
+    }
+
+    #[test]
+    fn nothing_shown_turns_the_direction_of_text_or_hides_in_it() {
+        // Unicode's Bidi_Control, and of Default_Ignorable_Code_Point what no writing needs.
+        let turning = ['\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}'];
+        let hidden =
+            ['\u{ad}', '\u{180e}', '\u{200b}', '\u{2060}', '\u{2064}', '\u{206f}', '\u{feff}', '\u{fff9}', '\u{e0041}'];
+        for c in turning.into_iter().chain(hidden) {
+            assert_eq!(printable(&format!("a{c}b")), format!("a{}b", c.escape_unicode()));
+        }
+        assert_eq!(printable("é e\u{301} 証明書 שלום"), "é e\u{301} 証明書 שלום");
     }
 
     #[test]

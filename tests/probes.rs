@@ -19,6 +19,7 @@ use psfca::ca::pem_file::{certificates, certificates_to_pem};
 use psfca::clock::SystemClock;
 use psfca::name::DnsName;
 use psfca::serial::Serial;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SerialNumber};
 use support::postgresql::{Postgres, as_installed};
 use support::{Ca, Host, wait_until};
 
@@ -55,10 +56,14 @@ impl World {
         let anchors = certificates(&fs::read(ca.trust_bundle()).unwrap()).unwrap();
         let (name, serial) = (DnsName::parse(name).unwrap(), serial(&self.new));
         let expected = Expected { anchors: &anchors, name: &name, serial: &serial, clock: Arc::new(SystemClock) };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let proven = runtime.block_on(prove(&Probe::parse(url).unwrap(), &expected, pause));
-        proven.map_err(|error| error.to_string())
+        prove_at(url, &expected, pause)
     }
+}
+
+fn prove_at(url: &str, expected: &Expected<'_>, pause: impl AsyncFn(Duration)) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let proven = runtime.block_on(prove(&Probe::parse(url).unwrap(), expected, pause));
+    proven.map_err(|error| error.to_string())
 }
 
 fn read(bundle: &Path) -> Bundle {
@@ -162,6 +167,34 @@ fn one_that_takes_a_moment_to_reload_gets_it_and_no_more_than_a_few_seconds() {
     let text = format!("tls://127.0.0.1:{port} cannot be reached: nothing listens there (connection refused)");
     assert_eq!(failed, Err(text));
     assert!(waited.get() < Duration::from_secs(10), "{waited:?}");
+}
+
+#[test]
+fn a_certificate_whose_serial_cannot_be_read_proves_nothing_though_clients_accept_it() {
+    let place = tempfile::tempdir().unwrap();
+    let params =
+        |names: &[&str]| CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut root = params(&[]);
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let anchor = root.self_signed(&root_key).unwrap();
+    let mut leaf = params(&[NAME]);
+    // RFC 5280 allows 20 octets, and TLS libraries take more.
+    leaf.serial_number = Some(SerialNumber::from_slice(&[1; 25]));
+    let leaf = leaf.signed_by(&key, &Issuer::from_params(&root, &root_key)).unwrap();
+    let bundle = place.path().join("bundle.pem");
+    fs::write(&bundle, leaf.pem() + &key.serialize_pem()).unwrap();
+    let port = free_port();
+    let mut command = Command::new("openssl");
+    command.args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}"), "-cert"]).arg(&bundle);
+    command.arg("-key").arg(&bundle);
+    let server = Server::start(command, port);
+
+    let (name, serial) = (DnsName::parse(NAME).unwrap(), Serial::parse("01").unwrap());
+    let anchors = [anchor.der().clone()];
+    let expected = Expected { anchors: &anchors, name: &name, serial: &serial, clock: Arc::new(SystemClock) };
+    let error = prove_at(&server.url("tls"), &expected, async |_| {}).unwrap_err();
+    assert!(error.contains("its certificate cannot be read: "), "{error}");
 }
 
 #[test]

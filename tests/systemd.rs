@@ -4,7 +4,8 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -160,6 +161,28 @@ fn every_shipped_hook_is_a_sound_shell_script_that_could_be_run_as_it_is_and_say
             let output = run(program, args);
             assert!(output.status.success() && text(&output).is_empty(), "{program} {name}: {}", text(&output));
         }
+    }
+}
+
+#[test]
+fn a_hook_signals_a_process_only_where_it_is_of_the_user_who_could_write_its_number() {
+    let directory = tempfile::tempdir().unwrap();
+    for (hook, variable, file) in [("pgbouncer", "PID_FILE", "pid"), ("postgresql", "PGDATA", "postmaster.pid")] {
+        let pid_file = directory.path().join(file);
+        let value = if variable == "PGDATA" { directory.path() } else { &pid_file };
+        let mut process = Command::new("sleep").arg("600").spawn().unwrap();
+        fs::write(&pid_file, process.id().to_string()).unwrap();
+        let run = || Command::new(shipped("hooks").join(hook)).env(variable, value).output().unwrap();
+        // Only root can be abused to signal what is another user's.
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            chown(&pid_file, Some(65_534), None).unwrap();
+            let output = run();
+            assert!(text(&output).contains("is not running"), "{hook}: {}", text(&output));
+            assert_eq!(process.try_wait().unwrap(), None, "{hook}");
+            chown(&pid_file, Some(0), None).unwrap();
+        }
+        assert!(run().status.success(), "{hook}");
+        assert_eq!(process.wait().unwrap().signal(), Some(1), "{hook}");
     }
 }
 

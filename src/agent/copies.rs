@@ -100,7 +100,7 @@ pub fn remove(
         let link = install::file_name(path)?;
         directory.remove(link).map_err(failed)?;
         if matches!(form, Form::Directory(_)) {
-            for marked in install::marked(directory.path(), |of| of == link) {
+            for marked in install::marked(&directory.held(), |of| of == link) {
                 fs::remove_dir_all(&marked).map_err(failed)?;
             }
         }
@@ -249,12 +249,12 @@ fn switch(
     if made.is_err() {
         // Best effort: what stays is cleared by the next run.
         let _ = directory.remove(&temporary);
-        let _ = fs::remove_dir_all(directory.path().join(&fresh));
+        let _ = fs::remove_dir_all(directory.held().join(&fresh));
         return made;
     }
     directory.sync().map_err(failed("fsync of the directory"))?;
     let kept = [Some(OsStr::new(&fresh)), before.as_deref().and_then(Path::file_name)];
-    for old in install::marked(directory.path(), |of| of == name) {
+    for old in install::marked(&directory.held(), |of| of == name) {
         if !kept.contains(&old.file_name()) {
             // If it stays, the next switch tries again.
             let _ = fs::remove_dir_all(&old);

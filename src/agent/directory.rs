@@ -4,7 +4,7 @@
 
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,6 @@ const STICKY: u32 = 0o1000;
 #[derive(Debug)]
 pub struct Directory {
     file: File,
-    path: PathBuf,
 }
 
 impl Directory {
@@ -68,13 +67,13 @@ impl Directory {
                 return belongs(path, found.uid());
             }
         }
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { file })
     }
 
-    /// Where it was when it was opened.
+    /// A way to it that leads there as long as it is held, whatever stands at its path by then: for what takes paths.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn held(&self) -> PathBuf {
+        Path::new("/proc/self/fd").join(self.file.as_raw_fd().to_string())
     }
 
     /// What lies under `name`; none where nothing does. Links are not followed.
@@ -109,7 +108,7 @@ impl Directory {
         if file.metadata()?.uid() != rustix::process::geteuid().as_raw() {
             return Err(io::Error::other("somebody replaced it meanwhile"));
         }
-        Ok(Self { file, path: self.path.join(name) })
+        Ok(Self { file })
     }
 
     /// Makes the new symbolic link `name` to `target`.
@@ -219,4 +218,29 @@ fn above(directory: &Path, user: u32) -> io::Result<Above> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::agent::install;
+
+    #[test]
+    fn what_is_looked_for_and_removed_in_a_held_directory_is_there_wherever_its_path_leads_by_now() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |path: &str| place.path().join(path);
+        for directory in ["theirs/.tls.psfca-0bad", "anothers/.tls.psfca-c0de"] {
+            std::fs::create_dir_all(at(directory)).unwrap();
+        }
+        let directory = Directory::of(&at("theirs/tls"), &Ownership::mode(0o600)).unwrap();
+        std::fs::rename(at("theirs"), at("moved")).unwrap();
+        symlink(at("anothers"), at("theirs")).unwrap();
+
+        for marked in install::marked(&directory.held(), |of| of == "tls") {
+            std::fs::remove_dir_all(marked).unwrap();
+        }
+        assert!(at("anothers/.tls.psfca-c0de").exists() && !at("moved/.tls.psfca-0bad").exists());
+    }
 }

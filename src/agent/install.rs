@@ -102,7 +102,7 @@ impl Ownership {
 pub fn install(path: &Path, content: &[u8], owner: &Ownership, random: &dyn Random) -> Result<(), InstallError> {
     let directory = check_place(path, owner)?;
     let name = file_name(path)?;
-    clear_leftovers(directory.path(), |of| of == name);
+    clear_leftovers(&directory.held(), |of| of == name);
 
     let temporary = temporary_name(name, random)?;
     let written = write(path, &directory, &temporary, content, owner).and_then(|()| {

@@ -177,12 +177,12 @@ async fn ask(probe: &Probe, expected: &Expected<'_>) -> Result<(), Unproven> {
         Ok(asked) => asked?,
         Err(_) => return Err(Unproven::Silent { probe: probe.to_string() }),
     };
-    if let Some(certificate) = presented.get()
-        && let Ok(leaf) = Leaf::read(certificate)
+    let leaf = presented.get().map(Leaf::read);
+    if let Some(Ok(leaf)) = &leaf
         && leaf.serial != *expected.serial
     {
         // Whether a client would accept that one is of less interest.
-        let (served, until, expected) = (leaf.serial, leaf.not_after, expected.serial.clone());
+        let (served, until, expected) = (leaf.serial.clone(), leaf.not_after, expected.serial.clone());
         return Err(Unproven::Another { probe: probe.to_string(), served, until, expected });
     }
     handshake.map_err(|error| {
@@ -195,7 +195,13 @@ async fn ask(probe: &Probe, expected: &Expected<'_>) -> Result<(), Unproven> {
             Some(error) => refused(tls::explain(error)),
             None => no_tls(format!("it broke off the handshake ({error}); does it speak TLS there?")),
         }
-    })
+    })?;
+    // Only a serial number that was read is a proof.
+    match leaf {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => Err(refused(format!("its certificate cannot be read: {error}"))),
+        None => Err(refused("it presented no certificate".to_owned())),
+    }
 }
 
 async fn connect(probe: &Probe) -> Result<TcpStream, Unproven> {
