@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use psfca::clock::Timestamp;
 use psfca::name::{DnsName, HostName};
+use psfca::outage::TIMER;
 use psfca::renewal::machine::{Action, Event, Present, State, step};
-use psfca::renewal::{Installed, TIMER, Validity};
+use psfca::renewal::{Installed, Validity};
 use psfca::serial::Serial;
 
 use super::dice::Dice;
