@@ -16,8 +16,6 @@ const SHORT_LIFE: Duration = Duration::from_secs(10 * 86_400);
 const SHORT_WINDOW: (u32, u32) = (30, 60);
 /// The part of a longer life in which renewal begins, in percent.
 const LONG_WINDOW: (u32, u32) = (50, 70);
-/// How often `systemd/psfca-renew.timer` looks.
-pub const TIMER: Duration = Duration::from_secs(15 * 60);
 
 /// First and last moment of a certificate's validity, and where between them it is renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -79,16 +77,6 @@ pub fn latest(life: Duration) -> Duration {
 #[must_use]
 pub fn is_nearly_over(issued: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
     now.until(not_after) < issued.until(not_after) / 4
-}
-
-/// For how long the CA may be away at any time without that a certificate of this life expires, on a host whose timer
-/// runs. What is left after the latest draw, less one period until that is noticed, and less what is needed after the
-/// outage: the last wait is at most a twentieth of what is left, and the timer has to fire once more.
-#[must_use]
-pub fn outage_budget(life: Duration) -> Duration {
-    let (_, latest) = if life < SHORT_LIFE { SHORT_WINDOW } else { LONG_WINDOW };
-    let left = life * (100 - latest) / 100;
-    left.saturating_sub(TIMER).saturating_sub(TIMER * 20 / 19)
 }
 
 /// What is installed under a name now.
@@ -219,14 +207,6 @@ mod tests {
         assert!(!day.is_critical(start.plus(HOUR * 18)));
         assert!(day.is_critical(start.plus(HOUR * 19)));
         assert!(day.is_critical(start.plus(HOUR * 48)));
-    }
-
-    #[test]
-    fn the_outage_budget_is_what_the_latest_draw_leaves_less_two_runs_of_the_timer() {
-        let minutes = |life: Duration| outage_budget(life).as_secs() / 60;
-        assert_eq!(minutes(HOUR * 24), 9 * 60 + 36 - 15 - 16);
-        assert_eq!(minutes(HOUR * 24 * 90), 27 * 24 * 60 - 15 - 16);
-        assert_eq!(minutes(HOUR), 0);
     }
 
     #[test]

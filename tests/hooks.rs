@@ -357,6 +357,7 @@ fn whatever_is_in_place_after_a_kill_at_any_step_its_service_is_told_of_it() {
 fn psfca_hook_runs_the_hooks_and_leaves_the_proof_to_renew() {
     let (_ca, host) = start();
     host.ok(&["issue", NAME]);
+    exits(&host.psfca(&["hook", NAME]), 0, "there is no hook for");
     let path = hook(&host, &format!("{NAME}/10-notes"), NOTES);
     exits(&host.psfca(&["hook", NAME]), 0, "10-notes: done");
     assert_eq!(told(&host), [serial(&host)]);

@@ -132,7 +132,12 @@ fn after_an_honest_disaster_hosts_go_on_by_one_statement_of_the_root() {
     let listed = ca.ok(&["audit", "list", "--event", "recovered"]);
     assert!(listed.contains(&format!("({lost} given up for {kept})")), "{listed}");
     let shown = ca.ok(&["audit", "show", "--entry", &kept.to_string()]);
-    assert!(shown.contains("event       recovered") && shown.ends_with(&served(&ca, &ahead)), "{shown}");
+    assert!(
+        shown.contains("\noperator_uid ")
+            && shown.contains("event       recovered")
+            && shown.ends_with(&served(&ca, &ahead)),
+        "{shown}"
+    );
     let json: Value = serde_json::from_str(&ca.ok(&["audit", "list", "--event", "recovered", "--json"])).unwrap();
     assert_eq!(json["statement"], served(&ca, &ahead));
     assert_eq!(

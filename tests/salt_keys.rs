@@ -205,7 +205,7 @@ fn an_import_is_the_whole_set_and_says_which_files_are_no_keys() {
     let old = Request::new(&ca, &master, HOST);
     let signature = old.signature();
     master.minion(HOST, "minions", 2048);
-    assert!(said(&master.import(&ca)).starts_with("1 keys imported, 1 accepted no longer, 0 as before\n"));
+    assert!(said(&master.import(&ca)).starts_with("1 key imported, 1 accepted no longer, 0 as before\n"));
     let (imported, removed) = (events(&ca, "salt_key_imported"), events(&ca, "salt_key_removed"));
     assert_eq!((imported.len(), removed.len(), &removed[0]["host"]), (3, 1, &OTHER.into()));
     assert_eq!((&imported[0]["salt_key"], &imported[2]["salt_key"]), (&master.hash(HOST).into(), &before.into()));

@@ -146,7 +146,7 @@ fn without_hook_debt_services_go_on_with_what_has_ended() {
 #[test]
 fn the_budget_is_not_much_less_than_what_a_fleet_survives() {
     let day = std::time::Duration::from_secs(DAY.unsigned_abs());
-    let budget = i64::try_from(psfca::renewal::outage_budget(day).as_secs()).unwrap();
+    let budget = i64::try_from(psfca::outage::of_life(day).as_secs()).unwrap();
     let scale = Scale { hosts: 2_000, days: 8 };
     let expired = |length| {
         let weather = Weather::one(4 * DAY, 4 * DAY + length);

@@ -42,7 +42,8 @@ impl SaltKey {
         if text.len() > MAX_PEM {
             return Err(SaltKeyError::TooLarge);
         }
-        let block = pem::parse(text).map_err(|error| SaltKeyError::Malformed(error.to_string()))?;
+        let block =
+            pem::parse(text).map_err(|_| SaltKeyError::Malformed("there is no whole PEM block in it".to_owned()))?;
         match block.tag() {
             "PUBLIC KEY" => Self::from_spki(block.into_contents()),
             "RSA PUBLIC KEY" => Self::from_spki(spki_of_pkcs1(block.contents())),

@@ -170,7 +170,7 @@ pub fn table(declaration: &Declaration, known: &Known, messages: &Diagnostics, n
         || "the hosts' identities".to_owned(),
         |service| format!("{}, {}", service.name, service.terms.lifetime),
     );
-    let length = humantime::format_duration(length);
+    let length = outage::in_words(length);
     out.push_str(&format!("The CA may be gone for {length} before a certificate ends ({first}).\n"));
     out.push_str(&summary(declaration, known, messages));
     out

@@ -46,7 +46,7 @@ pub enum HostCommand {
     ImportSalt(HostImportSalt),
     /// Refuse a host everything from now on, also on open connections
     Disable(HostChanged),
-    /// Serve a disabled host again
+    /// Serve a disabled or frozen host again
     Enable(HostChanged),
     /// Let in the host that has shown this fingerprint (psfca enroll --request)
     Approve(HostDecided),
@@ -196,7 +196,8 @@ pub fn print_decision(host: &HostName, action: RequestAction, changed: bool) -> 
 /// When standard output is closed.
 pub fn print_salt_keys(answer: SaltKeysAnswer) -> io::Result<()> {
     let SaltKeysAnswer { imported, removed, unchanged } = answer;
-    writeln!(io::stdout().lock(), "{imported} keys imported, {removed} accepted no longer, {unchanged} as before")
+    let keys = if imported == 1 { "key" } else { "keys" };
+    writeln!(io::stdout().lock(), "{imported} {keys} imported, {removed} accepted no longer, {unchanged} as before")
 }
 
 /// One host, for people.

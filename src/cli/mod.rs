@@ -95,7 +95,7 @@ pub enum Command {
     Issue(Issue),
     /// Get every certificate that is due; what the timer runs
     #[command(
-        after_help = "Exit codes: 0 nothing was due, or all of it was renewed; 1 a local error; 3 the CA denied something that is due; 4 the CA cannot be reached and everything is still valid; 5 something is expired, missing or nearly so and could not be renewed; 6 the CA's ledger is not what it must be; 7 a service was not told of what is installed, or did not prove to serve it. Where several apply: the first of 5, 6, 1, 3, 7, 4."
+        after_help = "Exit codes: 0 nothing was due, or all of it was renewed; 1 a local error; 3 the CA denied something that is due; 4 something is due and the CA cannot be reached, and everything is still valid; 5 something is expired, missing or nearly so and could not be renewed; 6 the CA's ledger is not what it must be; 7 a service was not told of what is installed, or did not prove to serve it. Where several apply: the first of 5, 6, 1, 3, 7, 4."
     )]
     Renew(Renew),
     /// Run the hooks of a name now; what psfca-hook@NAME.service does
@@ -108,7 +108,7 @@ pub enum Command {
     Ciphers(Ciphers),
     /// Show this host's identity, bundles and when they are due
     #[command(
-        after_help = "Exit codes: 0 all is well, 1 a local error, 5 something is expired, damaged, missing or nearly so, 7 a hook or a proof is owed."
+        after_help = "Exit codes: 0 all is well, 1 a local error, 5 something is expired, damaged, missing or nearly so, or the CA's ledger is not what it must be, 7 a hook or a proof is owed."
     )]
     Status(Status),
 }

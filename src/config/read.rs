@@ -306,7 +306,7 @@ fn min_outage(
     })?;
     let most = outage::of_identity(Duration::from_secs(identity_grace_days? * 86_400));
     if length > most {
-        let [length, most] = [length, most].map(humantime::format_duration);
+        let [length, most] = [length, most].map(outage::in_words);
         let message = format!("min_outage cannot be {length}: the hosts' identities stand an outage of {most}");
         reader.error(&node.span, message, "write less, or raise identity_grace_days");
         return None;

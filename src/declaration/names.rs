@@ -193,7 +193,7 @@ fn lasting(reader: &mut Reader<'_>, fields: Fields<'_>, entry: &Entry, rules: &R
     let stands = outage::of_life(lifetime.as_duration());
     if let Some(least) = rules.min_outage.filter(|least| stands < *least) {
         let span = fields.get("days").map_or(&entry.key_span, |node| &node.span);
-        let [stands, least] = [stands, least].map(humantime::format_duration);
+        let [stands, least] = [stands, least].map(outage::in_words);
         let message = format!(
             "{} with {lifetime} stands an outage of the CA of {stands}, and min_outage in ca.yaml is {least}",
             entry.key

@@ -21,6 +21,13 @@ pub(super) fn run(args: &cli::Hook) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("there is no whole bundle of this CA installed for {}", args.name))?;
         let runs = hooks::run(agent, &args.name, &bundle).await;
         cli::host::hooks(&runs)?;
+        if runs.is_empty() {
+            let directory = agent.settings.hooks.display();
+            cli::host::note(&format!(
+                "there is no hook for {0}: none in {directory}/all or {directory}/{0}",
+                args.name
+            ))?;
+        }
         unit::leave(agent, &args.name, &bundle, &runs)?;
         Ok(if hooks::failures(&runs).is_none() { ExitCode::SUCCESS } else { ExitCode::from(OWED) })
     })

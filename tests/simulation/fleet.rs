@@ -9,8 +9,9 @@ use std::time::Duration;
 use psfca::clock::Timestamp;
 use psfca::loading::{Records, Wanted};
 use psfca::name::{DnsName, HostName};
+use psfca::outage::TIMER;
 use psfca::renewal::machine::{Action, Retry, look};
-use psfca::renewal::{Installed, TIMER, Validity};
+use psfca::renewal::{Installed, Validity};
 use psfca::serial::Serial;
 
 use super::dice::Dice;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use psfca::renewal::{TIMER, outage_budget};
+use psfca::outage::{self, TIMER};
 
 use super::dice::Dice;
 
@@ -44,7 +44,7 @@ pub(crate) struct Weather {
 /// The longest outage that certificates of one day must survive: the budget, less what a host's own misfortunes cost.
 pub(crate) fn longest_outage() -> i64 {
     let misfortunes = TIMER * 2 * u32::from(MISFORTUNES) + Duration::from_secs(MOST_SKEW.unsigned_abs());
-    let longest = outage_budget(Duration::from_secs(DAY.unsigned_abs())) - misfortunes;
+    let longest = outage::of_life(Duration::from_secs(DAY.unsigned_abs())) - misfortunes;
     i64::try_from(longest.as_secs()).unwrap()
 }
 

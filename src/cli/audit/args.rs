@@ -157,7 +157,7 @@ pub struct AuditList {
     #[arg(long, value_name = "INDEX")]
     pub before: Option<u64>,
     /// At most so many
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
     /// Print one JSON object per line
     #[arg(long, conflicts_with = "csv")]

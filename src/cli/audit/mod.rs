@@ -176,7 +176,7 @@ pub fn print_entry(entry: &AuditEntry, now: Timestamp) -> io::Result<()> {
 }
 
 fn line(out: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
-    writeln!(out, "{name:<12}{}", printable(value))
+    writeln!(out, "{name:<11} {}", printable(value))
 }
 
 /// Which certificate it is.

@@ -96,8 +96,13 @@ impl<'a> Reason<'a> {
     pub fn text(&self, now: Timestamp) -> String {
         let host = self.host.map_or_else(|| "the CA itself".to_owned(), ToString::to_string);
         let (serial, name) = (self.serial, self.name);
+        // By the declaration a host is given names; by all else, itself.
+        let what = match (self.rule, self.host) {
+            (Rule::Declaration { .. }, _) | (_, None) => name,
+            _ => "its identity",
+        };
         let mut out =
-            format!("{host} got {name} (serial {serial}, entry {}), {}:\n", self.index, self.time.with_distance(now));
+            format!("{host} got {what} (serial {serial}, entry {}), {}:\n", self.index, self.time.with_distance(now));
         // Writing to a String cannot fail.
         let Some(by) = &self.declaration else {
             let _ = writeln!(out, "  {}", reason(self.rule));

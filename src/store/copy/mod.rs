@@ -3,6 +3,7 @@
 
 mod structure;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
@@ -107,7 +108,12 @@ impl LedgerCopy {
     /// # Errors
     /// When there is none, or it is no ledger that this version knows.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if !path.is_file() {
+        // What this user may not look at is not missing.
+        let metadata = path.metadata().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::Absent(path.to_owned()),
+            _ => StoreError::Unavailable(format!("{}: {error}", path.display())),
+        })?;
+        if !metadata.is_file() {
             return Err(StoreError::Absent(path.to_owned()));
         }
         let log = beside(path, "-wal");

@@ -1,6 +1,7 @@
 //! Opening, closing, and what is there again afterwards.
 
 use super::*;
+use crate::store::copy::LedgerCopy;
 
 #[tokio::test]
 async fn what_was_recorded_is_there_after_reopening_with_signatures_beside_their_entries() {
@@ -117,6 +118,17 @@ fn what_is_no_ledger_is_refused_with_its_name_and_left_as_it_is() {
     let known = super::super::schema::VERSION;
     let newer = format!("the ledger has schema version 1000, this psfca knows {known}; use the newer psfca");
     refused("a newer one", &newer);
+}
+
+#[test]
+fn a_ledger_that_cannot_be_looked_at_is_not_called_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.sqlite3");
+    assert!(matches!(LedgerCopy::open(&path), Err(StoreError::Absent(_))));
+    // As for a user who may not enter the directory; root may enter any, but follows no link to itself.
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let Err(error) = LedgerCopy::open(&path) else { panic!("there is no ledger") };
+    assert!(error.to_string().starts_with(&format!("the ledger cannot be read or written: {}: ", path.display())));
 }
 
 #[test]
