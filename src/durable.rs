@@ -6,6 +6,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+/// Ends the names of our temporary files, which begin with a dot.
+const SUFFIX: &str = ".new";
+
 /// Replaces `path` by `contents` with permission bits `mode`. When this returns an error the old
 /// file is still there; when it returns, the new one survives a power cut.
 ///
@@ -53,6 +56,18 @@ pub fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// Removes what runs left in `directory` that were killed in the middle of [`replace`]: it may be a key, and would lie
+/// there until the same file is replaced again. Only for whoever knows that nobody else replaces a file there now.
+pub fn clear_leftovers(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(SUFFIX.as_bytes()) {
+            // If it stays, the next call tries again; it is in nobody's way.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// `.NAME.new` beside `path`: where a file is until it is whole.
 ///
 /// # Errors
@@ -61,7 +76,7 @@ pub fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
-    hidden.push(".new");
+    hidden.push(SUFFIX);
     Ok(path.with_file_name(hidden))
 }
 
@@ -80,6 +95,20 @@ mod tests {
         std::fs::write(&finished, "two").unwrap();
         assert_eq!(place_new(&finished, &path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
+    }
+
+    #[test]
+    fn leftovers_of_any_file_are_cleared_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in [".enrolment.json.new", ".hidden", "enrolment.json", "x.new"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        clear_leftovers(directory.path());
+        clear_leftovers(&directory.path().join("absent"));
+        let left = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, [".hidden", "enrolment.json", "x.new"]);
     }
 
     #[test]

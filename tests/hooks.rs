@@ -5,12 +5,12 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use psfca::ca::bundle::Bundle;
 use serde_json::Value;
+use support::strace::killed_at;
 use support::tools::{said, strace_works, wrapped};
 use support::{Ca, Host, wait_until};
 
@@ -307,15 +307,6 @@ fn the_debt_is_on_the_disk_before_the_bundle_is_in_place_and_the_hook_runs_after
         &["execve(", "10-notes"],
     ];
     steps.iter().fold(0, |from, step| at(step, from) + 1);
-}
-
-/// Runs `command` and kills it at its `n`-th `call`; tells whether it got that far.
-fn killed_at(command: &Command, call: &str, n: usize) -> bool {
-    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={n}"));
-    let output = wrapped(&["strace", "-o", "/dev/null", "-e", &trace, "-e", &inject], command).output().unwrap();
-    let killed = output.status.signal() == Some(9);
-    assert!(killed || output.status.success(), "{call} {n}: {}", said(&output));
-    killed
 }
 
 #[test]

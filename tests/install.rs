@@ -7,13 +7,13 @@ mod support;
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use psfca::ca::bundle::Bundle;
+use support::strace::killed_at;
 use support::tools::{said, say, strace_works, succeed, wrapped};
 use support::{Ca, Host};
 
@@ -145,17 +145,6 @@ fn an_identity_is_replaced_as_carefully_and_only_after_its_key_is_safe() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().mode() & 0o7777, 0o600, "{entry:?}");
     }
-}
-
-/// Runs `command` and kills it at its `n`-th `call`; tells whether it got that far.
-fn killed_at(command: &Command, call: &str, n: usize) -> bool {
-    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={n}"));
-    // Without -f: the agent works in its first thread, and strace counts in each thread for itself.
-    let output = wrapped(&["strace", "-o", "/dev/null", "-e", &trace, "-e", &inject], command).output().unwrap();
-    // strace dies the death of its child.
-    let killed = output.status.signal() == Some(9);
-    assert!(killed || output.status.success(), "{call} {n}: {}", said(&output));
-    killed
 }
 
 /// The n-th calls of each kind that touch this host's files.

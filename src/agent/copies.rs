@@ -1,7 +1,6 @@
 //! Copies of a bundle, in the forms that services want. A copy is made again whenever it is not what
 //! the bundle says, so nothing has to be remembered and a run that was killed is made good by the next.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -227,7 +226,14 @@ fn switch(
     let directory = install::check_link_place(link, owner)?;
     let name = install::file_name(link)?;
     let failed = |step| move |cause| InstallError::Io { path: link.clone(), step, cause };
-    let before = fs::read_link(link).ok();
+    // Cleared first, so that a kill at any step leaves no more than the directory in use and one other.
+    let in_use = fs::read_link(link).ok();
+    for old in install::marked(&directory.held(), |of| of == name) {
+        if old.file_name() != in_use.as_deref().and_then(Path::file_name) {
+            // If it stays, the next switch tries again.
+            let _ = fs::remove_dir_all(&old);
+        }
+    }
     let fresh = install::temporary_name(name, agent.random)?;
     let temporary = install::temporary_name(name, agent.random)?;
     let fill = || {
@@ -252,13 +258,5 @@ fn switch(
         let _ = fs::remove_dir_all(directory.held().join(&fresh));
         return made;
     }
-    directory.sync().map_err(failed("fsync of the directory"))?;
-    let kept = [Some(OsStr::new(&fresh)), before.as_deref().and_then(Path::file_name)];
-    for old in install::marked(&directory.held(), |of| of == name) {
-        if !kept.contains(&old.file_name()) {
-            // If it stays, the next switch tries again.
-            let _ = fs::remove_dir_all(&old);
-        }
-    }
-    Ok(())
+    directory.sync().map_err(failed("fsync of the directory"))
 }

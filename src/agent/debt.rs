@@ -171,8 +171,17 @@ fn bundle_of(agent: &Agent<'_>, name: &DnsName) -> Option<zeroize::Zeroizing<Vec
     files::read(&agent.settings.placement.bundle(name).path, Links::Refused).ok().map(|(_, text)| text)
 }
 
+/// Clears what runs left beside the records that were killed while they wrote one.
+pub fn clear_leftovers(agent: &Agent<'_>) {
+    durable::clear_leftovers(&directory(agent));
+}
+
+fn directory(agent: &Agent<'_>) -> PathBuf {
+    agent.settings.state.join("loaded")
+}
+
 fn path(agent: &Agent<'_>, name: &DnsName) -> PathBuf {
-    agent.settings.state.join("loaded").join(format!("{name}.json"))
+    directory(agent).join(format!("{name}.json"))
 }
 
 /// What cannot be read is as if it were not there, and so is owed.

@@ -15,6 +15,7 @@ use super::system_trust::SystemStore;
 use super::{Agent, AgentError, copies, debt, enroll, install, reporting};
 use crate::ca::bundle::Bundle;
 use crate::clock::Timestamp;
+use crate::durable;
 use crate::renewal::machine::{self, Action, Retry};
 use crate::renewal::{self, Installed, Reason};
 use crate::report::{Line, Outcome, Report};
@@ -124,6 +125,8 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
 
 /// Also of names that are not due: what a killed run left there is somebody's key.
 fn clear_leftovers(agent: &Agent<'_>) {
+    durable::clear_leftovers(&agent.settings.state);
+    debt::clear_leftovers(agent);
     let placement = &agent.settings.placement;
     install::clear_leftovers(&placement.default.path, |_| true);
     for (_, place) in placement.own_places() {

@@ -7,6 +7,7 @@
 pub mod ask;
 pub mod clock;
 pub mod connections;
+pub mod dice;
 pub mod disk;
 pub mod forge;
 pub mod kept;

@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+
+use super::tools::{said, wrapped};
 
 /// Enough of every argument to find a serial number in a database page.
 const STRING: &str = "5000";
@@ -51,6 +54,17 @@ pub fn under(args: &[&str], trace: &Path, command: &Command) -> Command {
         };
     }
     traced
+}
+
+/// Runs `command` and kills it as it enters its `n`-th `call`; tells whether it got that far.
+pub fn killed_at(command: &Command, call: &str, n: usize) -> bool {
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={n}"));
+    // Without -f: the agent works in its first thread, and strace counts in each thread for itself.
+    let output = wrapped(&["strace", "-o", "/dev/null", "-e", &trace, "-e", &inject], command).output().unwrap();
+    // strace dies the death of its child.
+    let killed = output.status.signal() == Some(9);
+    assert!(killed || output.status.success(), "{call} {n}: {}", said(&output));
+    killed
 }
 
 impl Strace {
