@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -183,7 +183,7 @@ fn a_hook_that_somebody_else_could_have_written_is_refused_and_told() {
     let root = fs::metadata("/proc/self").unwrap();
     let is_root = std::os::unix::fs::MetadataExt::uid(&root) == 0;
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    let cases: [(&str, Spoil); 6] = [
+    let cases: [(&str, Spoil); 7] = [
         ("others may write to it; chmod go-w", |hook| {
             fs::set_permissions(hook, fs::Permissions::from_mode(0o757)).unwrap()
         }),
@@ -202,9 +202,15 @@ fn a_hook_that_somebody_else_could_have_written_is_refused_and_told() {
             symlink("/nonexistent", hook).unwrap();
         }),
         ("it belongs to nobody; chown root", |hook| chown(hook, Some(65_534), None).unwrap()),
+        // Where the directory is like /tmp, anybody could choose a program of root's.
+        ("its link belongs to nobody", |hook| {
+            fs::remove_file(hook).unwrap();
+            symlink("/bin/true", hook).unwrap();
+            lchown(hook, Some(65_534), None).unwrap();
+        }),
     ];
     host.psfca(&["issue", NAME]);
-    for (text, spoil) in cases.iter().take(if is_root { 6 } else { 5 }) {
+    for (text, spoil) in cases.iter().take(if is_root { 7 } else { 5 }) {
         let path = hook(&host, &format!("{NAME}/10-unfit"), NOTES);
         spoil(&path);
         exits(&host.psfca(&["renew", "--force"]), 7, text);

@@ -61,6 +61,8 @@ pub(super) enum Fault {
     /// An answer without what version 0.1.0 did not know, or with what no version knows yet.
     OldAnswer,
     NewAnswer,
+    /// What another host may have.
+    OfAnotherHost,
     /// 503 with `Retry-After` of so many seconds.
     Busy(u32),
     /// 500 to everything.
@@ -238,7 +240,8 @@ impl Daemon {
             Fault::OtherTrustBundle => vec![Digest::of(&self.other.root_der())],
             _ => vec![Digest::of(&self.ca.root_der())],
         };
-        let answer = Entitlements { host: HOST.parse().unwrap(), certs, roots };
+        let host = if fault == Fault::OfAnotherHost { "pg1.iad1.psf.io" } else { HOST };
+        let answer = Entitlements { host: host.parse().unwrap(), certs, roots };
         let mut answer = serde_json::to_value(&answer).unwrap();
         if fault == Fault::NewAnswer {
             answer["weather"] = "fine".into();

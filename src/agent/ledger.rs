@@ -186,6 +186,20 @@ impl Memory {
         if self.trouble.is_none() {
             return Ok(());
         }
+        self.before_removing(client, what, now).await
+    }
+
+    /// Asks for the ledger's head alone and judges that: a CA by whose word nothing is installed has nothing removed
+    /// either.
+    ///
+    /// # Errors
+    /// As [`Memory::before_asking`].
+    pub async fn before_removing(
+        &mut self,
+        client: &mut Servers,
+        what: &str,
+        now: Timestamp,
+    ) -> Result<(), AgentError> {
         let answer = client.send(Method::GET, "/v1/ledger/checkpoint", "", "", Bytes::new()).await?.ok()?;
         let note = String::from_utf8_lossy(&answer.body).into_owned();
         let witness = self.witness.clone();

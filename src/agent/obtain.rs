@@ -19,7 +19,7 @@ use crate::ca::provenance;
 use crate::client::Answer;
 use crate::clock::Timestamp;
 use crate::grant::CertificateKind;
-use crate::name::DnsName;
+use crate::name::{DnsName, HostName};
 use crate::profile::{KeyKind, SubjectAltNames};
 use crate::wire::{Entitlement, Entitlements, PEM_CHAIN, PKCS10, SERIAL_HEADER};
 
@@ -67,12 +67,17 @@ pub struct Exchange<'a> {
     pub ledger: &'a mut Memory,
 }
 
-/// Asks what this host may have.
+/// Asks what `host`, which this is, may have.
 ///
 /// # Errors
-/// [`AgentError::Client`].
-pub async fn entitlements(client: &mut Servers) -> Result<Entitlements, AgentError> {
-    Ok(client.get_json("/v1/certs").await?)
+/// [`AgentError::Client`], also where the answer is for another host.
+pub async fn entitlements(client: &mut Servers, host: &HostName) -> Result<Entitlements, AgentError> {
+    let answer = client.send(Method::GET, "/v1/certs", "", "application/json", Bytes::new()).await?.ok()?;
+    let entitlements: Entitlements = answer.json()?;
+    match entitlements.host == *host {
+        true => Ok(entitlements),
+        false => Err(answer.malformed(format_args!("it is for {}, and this is {host}", entitlements.host)).into()),
+    }
 }
 
 /// Gets a bundle for `name`, with a key made here or, for `ca_made_key`, by the CA. Where the CA

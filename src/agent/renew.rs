@@ -16,6 +16,7 @@ use super::{Agent, AgentError, copies, debt, enroll, install, reporting};
 use crate::ca::bundle::Bundle;
 use crate::clock::Timestamp;
 use crate::durable;
+use crate::name::HostName;
 use crate::renewal::machine::{self, Action, Retry};
 use crate::renewal::{self, Installed, Reason};
 use crate::report::{Line, Outcome, Report};
@@ -92,7 +93,7 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
         let _ = run.ledger.before_asking(client, enrolment.host.as_str(), agent.now()).await;
     }
     let identity = run.identity(&mut connection, &mut enrolment).await;
-    let mut answered = ask_for_names(connection).await;
+    let mut answered = ask_for_names(connection, &enrolment.host).await;
     if let Ok((client, entitlements)) = &mut answered {
         if let Err(error) = anchor::same_roots(client, &enrolment.anchors, &entitlements.roots).await {
             trust_problem.get_or_insert(error.to_string());
@@ -136,9 +137,12 @@ fn clear_leftovers(agent: &Agent<'_>) {
 }
 
 /// What this host may have, from the CA itself, and the connection that it came by.
-async fn ask_for_names(connection: Result<Servers, AgentError>) -> Result<(Servers, Entitlements), Failure> {
+async fn ask_for_names(
+    connection: Result<Servers, AgentError>,
+    host: &HostName,
+) -> Result<(Servers, Entitlements), Failure> {
     let mut client = connection.map_err(|error| Failure::from(&error))?;
-    let entitlements = obtain::entitlements(&mut client).await.map_err(|error| Failure::from(&error))?;
+    let entitlements = obtain::entitlements(&mut client, host).await.map_err(|error| Failure::from(&error))?;
     Ok((client, entitlements))
 }
 
@@ -193,7 +197,7 @@ impl Run<'_> {
         let (agent, name, subject) = (self.agent, &found.name, Subject::Name(&found.name));
         let Some(entitlement) = &found.entitlement else {
             self.forget(subject);
-            return self.taken_away(client.is_ok(), &found, enrolment);
+            return self.taken_away(client, &found, enrolment).await;
         };
         if found.is_by_hand() {
             return Outcome::ByHand;
@@ -229,19 +233,27 @@ impl Run<'_> {
         }
     }
 
-    /// A name that this host may no longer have. Only the CA's own word of just now removes anything.
-    fn taken_away(&self, answered: bool, found: &Found, enrolment: &Enrolment) -> Outcome {
+    /// A name that this host may no longer have. Only the CA's own word of just now removes anything, and only that of
+    /// a CA whose ledger continues what was seen.
+    async fn taken_away(
+        &mut self,
+        client: Result<&mut Servers, Failure>,
+        found: &Found,
+        enrolment: &Enrolment,
+    ) -> Outcome {
         let not_after = match &found.installed {
             Installed::Fit(validity) | Installed::Unfit { validity, .. } => validity.not_after,
             Installed::Missing | Installed::Damaged(_) | Installed::Foreign => self.agent.now(),
         };
-        if !answered || !(self.options.prune || self.agent.settings.prune) {
-            return Outcome::NotEntitled { not_after };
-        }
+        let client = match client {
+            Ok(client) if self.options.prune || self.agent.settings.prune => client,
+            _ => return Outcome::NotEntitled { not_after },
+        };
         if self.options.dry_run {
             return Outcome::WouldPrune { not_after };
         }
-        match prune(self.agent, &found.name, &enrolment.anchors) {
+        let held = self.ledger.before_removing(client, found.name.as_str(), self.agent.now()).await;
+        match held.and_then(|()| prune(self.agent, &found.name, &enrolment.anchors)) {
             Ok(removed) => Outcome::Pruned { removed },
             Err(error) => Outcome::Failed { error: error.to_string(), code: error.exit_code(), critical: false },
         }

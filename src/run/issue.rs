@@ -22,7 +22,7 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
         let enrolment = Enrolment::load(&agent.settings.state)?;
         let mut ledger = Memory::load(agent, &enrolment)?;
         let mut client = agent.connect(&enrolment).await?;
-        let known = obtain::entitlements(&mut client).await?;
+        let known = obtain::entitlements(&mut client, &enrolment.host).await?;
         identity::keep_entitlements(&agent.settings.state, &known)?;
         let promised = known.certs.iter().find(|cert| cert.name == args.name);
         let mut exchange = Exchange { agent, client: &mut client, enrolment: &enrolment, ledger: &mut ledger };

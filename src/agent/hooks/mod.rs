@@ -78,6 +78,13 @@ fn unfit(hook: &Path) -> Option<String> {
         Err(error) => return Some(format!("cannot be looked at: {error}")),
     };
     let (us, path) = (rustix::process::geteuid().as_raw(), hook.display());
+    // Who owns a link chose the program, if not what is in it.
+    if let Ok(link) = std::fs::symlink_metadata(hook)
+        && link.is_symlink()
+        && ![0, us].contains(&link.uid())
+    {
+        return Some(format!("is not run: its link belongs to {}", accounts::user_name(link.uid())));
+    }
     if !found.is_file() {
         return Some("is not run: it is no file; a hook is an executable file".to_owned());
     }

@@ -121,6 +121,26 @@ async fn a_missing_bundle_is_asked_for_by_each_run_until_it_is_there() {
 }
 
 #[tokio::test]
+async fn nothing_is_removed_by_the_word_of_a_ca_that_would_not_be_let_install_or_for_another_host() {
+    let world = World::enrolled().await;
+    world.renew(now()).await;
+    world.daemon.names.lock().unwrap().clear();
+    let prune = Options { prune: true, ..Options::default() };
+    let last = world.daemon.ledger.lock().unwrap().leaves.pop().unwrap();
+    let report = world.run(now(), prune).await;
+    assert_eq!(report.exit_code(), crate::report::LEDGER, "{report:?}");
+    assert!(report.ledger_trouble.is_some() && world.bundle_path().exists(), "{report:?}");
+
+    world.daemon.ledger.lock().unwrap().leaves.push(last);
+    world.set(Fault::OfAnotherHost);
+    let report = world.run(now(), prune).await;
+    assert!(matches!(world.line(&report), Outcome::NotEntitled { .. }) && world.bundle_path().exists(), "{report:?}");
+
+    world.set(Fault::None);
+    assert!(matches!(world.line(&world.run(now(), prune).await), Outcome::Pruned { .. }));
+}
+
+#[tokio::test]
 async fn what_was_taken_away_is_removed_when_somebody_says_so_and_the_ca_has_just_said_the_same() {
     let mut world = World::enrolled().await;
     let paths = ["copy.pem", "split", "copy.p12"].map(|path| world.directory.path().join(path));
