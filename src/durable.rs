@@ -21,11 +21,17 @@ pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-    rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(mode))?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
+    let put = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(mode))?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    put().inspect_err(|_| {
+        // Best effort: it may be a key, and on a full disk it takes the room that is missing.
+        let _ = std::fs::remove_file(&temporary);
+    })?;
     sync_directory_of(path)
 }
 

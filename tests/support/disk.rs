@@ -1,13 +1,13 @@
-//! A disk of any size under a daemon's state directory: a tmpfs in a mount namespace that the daemon alone
-//! is in, so that nothing of it outlives the daemon.
+//! Disks of any size: a tmpfs in a mount namespace of its own, under a daemon's state directory or any directory of a
+//! host. Nothing of it outlives the namespace.
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 
-use super::tools::{said, works};
-use super::{Ca, psfca};
+use super::tools::{said, works, wrapped};
+use super::{Ca, psfca, wait_until};
 
 /// Whether file systems can be mounted here; said aloud when not.
 pub fn mountable() -> bool {
@@ -39,10 +39,58 @@ pub fn serve_on(ca: &mut Ca) -> Disk {
     disk
 }
 
+/// A disk over one directory, for commands that are run in its namespace; gone when dropped.
+pub struct Mounted {
+    keeper: Child,
+    disk: Disk,
+}
+
+impl Mounted {
+    /// Mounts a tmpfs with these options over `place`, and puts there what is there now.
+    pub fn over(place: &Path, options: &str) -> Self {
+        let script = "exec 3<\"$1\" && mount -t tmpfs -o \"$2\" tmpfs \"$1\" && cp -a /proc/self/fd/3/. \"$1\" && \
+                      touch \"$1/ready\" && exec sleep 600";
+        let keeper =
+            Command::new("unshare").args(["--mount", "sh", "-c", script, "sh"]).arg(place).arg(options).spawn();
+        let keeper = keeper.unwrap();
+        let disk = Disk { pid: keeper.id(), place: place.to_owned() };
+        let mounted = Self { keeper, disk };
+        let ready = mounted.outside(place).join("ready");
+        wait_until("the disk is mounted", || fs::remove_file(&ready).is_ok());
+        mounted
+    }
+
+    /// The disk itself.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// `command`, as it runs where it sees the disk.
+    pub fn inside(&self, command: &Command) -> Command {
+        wrapped(&["nsenter", "--target", &self.disk.pid.to_string(), "--mount"], command)
+    }
+
+    /// `path` as it is reached from outside of the namespace.
+    pub fn outside(&self, path: &Path) -> PathBuf {
+        self.disk.outside(path)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
+
 impl Disk {
     /// The disk as it is reached from outside of the namespace.
     fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root", self.pid)).join(self.place.strip_prefix("/").unwrap())
+        self.outside(&self.place)
+    }
+
+    fn outside(&self, path: &Path) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.pid)).join(path.strip_prefix("/").unwrap())
     }
 
     /// Lets another file take all the room that is left.
