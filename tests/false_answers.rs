@@ -80,6 +80,11 @@ impl FalseDaemon {
     fn start(ours: Issuing, other: Issuing, entitlements: String) -> Self {
         let key = KeyPair::generate().unwrap();
         let chain = ours.chain("localhost", &key, 0);
+        Self::presenting(&chain, &key, ours, other, entitlements)
+    }
+
+    /// The same with this chain for its own name.
+    fn presenting(chain: &str, key: &KeyPair, ours: Issuing, other: Issuing, entitlements: String) -> Self {
         let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -210,4 +215,31 @@ fn whatever_the_ca_answers_the_old_bundle_stays_and_the_code_and_the_message_are
     host.ok(&["renew", "--force"]);
     assert_ne!(fs::read(host.bundle(NAME)).unwrap(), old);
     ca.stop();
+}
+
+#[test]
+fn whatever_the_ca_s_own_certificate_is_but_right_the_old_bundle_stays() {
+    let ca = Ca::start();
+    let (host, other) = (Host::enroll(&ca, HOST), Ca::made_with(""));
+    host.ok(&["renew"]);
+    let settings = fs::read_to_string(host.config()).unwrap();
+    let old = fs::read(host.bundle(NAME)).unwrap();
+    for (from, name, hours_ago, text) in [
+        (&ca, "elsewhere.psf.io", 0, "its certificate is for elsewhere.psf.io, not for localhost"),
+        (&ca, "localhost", 25, "is not trusted: the certificate expired: "),
+        (&other, "localhost", 0, "its certificate comes from no root that is trusted here"),
+    ] {
+        let key = KeyPair::generate().unwrap();
+        let chain = Issuing::of(from).chain(name, &key, hours_ago);
+        let daemon =
+            FalseDaemon::presenting(&chain, &key, Issuing::of(&ca), Issuing::of(&other), "{\"certs\": []}".to_owned());
+        fs::write(host.config(), format!("{settings}server: ['{}']\n", daemon.address)).unwrap();
+        let out = host.psfca(&["renew", "--force"]);
+        assert_eq!(out.status.code(), Some(4), "{text}: {}", said(&out));
+        assert!(said(&out).contains(text), "{text:?} in {}", said(&out));
+        assert_eq!(fs::read(host.bundle(NAME)).unwrap(), old, "{text}");
+    }
+    fs::write(host.config(), settings).unwrap();
+    host.ok(&["renew", "--force"]);
+    assert_ne!(fs::read(host.bundle(NAME)).unwrap(), old);
 }
