@@ -10,7 +10,8 @@ use crate::ca::csr::{CsrError, MadeKey, SubjectKey};
 use crate::ca::identity::HostIdentity;
 use crate::ca::lint::{self, LintError, Linted};
 use crate::ca::signer::{SignError, Signed};
-use crate::ca::tbs::{self, Tbs, TbsError};
+use crate::ca::tbs::{Tbs, TbsError};
+use crate::ca::template::LeafTemplates;
 use crate::challenge::{ChallengeError, Challenges};
 use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, Timestamp};
@@ -38,6 +39,8 @@ pub struct CertificateAuthority {
     pub store: Arc<Store>,
     /// `cert_opts`, for the subjects of leaves.
     pub subject: SubjectFields,
+    /// What leaves were built like before.
+    pub templates: LeafTemplates,
     /// The trust domain of host identities.
     pub trust_domain: DnsName,
     /// The declaration in force.
@@ -287,7 +290,7 @@ impl CertificateAuthority {
         let now = self.clock.now();
         let issuer = self.authorities.issuer(grant.kind());
         let serial = Serial::generate(now, &*self.random)?;
-        let tbs = tbs::leaf(grant, &self.subject, &key, issuer.certificate(), serial, now)?;
+        let tbs = self.templates.leaf(grant, &self.subject, &key, issuer.certificate(), serial, now)?;
 
         // 5. Read them back with another parser and compare with the grant.
         let linted = lint::leaf(tbs, grant, &self.subject, &key, issuer.certificate())?;
@@ -326,7 +329,7 @@ impl CertificateAuthority {
 
         // 8. Answer; the signature goes beside the entry with the next batch.
         self.store.release(&recorded, signed.signature);
-        let chain_pem = certificate_pem(&signed.der) + &issuer.certificate().pem();
+        let chain_pem = certificate_pem(&signed.der) + issuer.certificate().pem();
         Ok(Issued {
             chain_pem,
             leaf: signed.der,

@@ -192,7 +192,7 @@ async fn make(
         last,
         enabled,
         root_key: keys.has_root(),
-        root_certificate: certificates.root.pem(),
+        root_certificate: certificates.root.pem().to_owned(),
     };
 
     // 7. Everything to disk, durably.

@@ -11,6 +11,7 @@ use crate::profile::KeyKind;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CaCertificate {
     der: Vec<u8>,
+    pem: String,
     subject: Vec<u8>,
     common_name: String,
     subject_key_id: Vec<u8>,
@@ -71,6 +72,7 @@ impl CaCertificate {
             not_before: Timestamp::from_unix(certificate.validity().not_before.timestamp()),
             not_after: Timestamp::from_unix(certificate.validity().not_after.timestamp()),
             der: der.to_vec(),
+            pem: certificate_pem(der),
             common_name,
         })
     }
@@ -83,8 +85,8 @@ impl CaCertificate {
 
     /// The certificate as PEM.
     #[must_use]
-    pub fn pem(&self) -> String {
-        certificate_pem(&self.der)
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// SHA-256 of the certificate: its fingerprint.

@@ -77,6 +77,7 @@ pub enum CsrError {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SubjectKey {
     spki: Vec<u8>,
+    identifier: [u8; 20],
     kind: KeyKind,
 }
 
@@ -143,15 +144,12 @@ impl SubjectKey {
             KeyKind::Ed25519 => check_ed25519(&spki.subject_public_key.data)?,
             KeyKind::EcdsaP256 | KeyKind::EcdsaP384 => {}
         }
-        if !is_canonical(spki.raw) {
-            return Err(CsrError::Malformed("its public key is not encoded as DER".to_owned()));
-        }
         let algorithm = &request.signature_algorithm.algorithm;
         if *algorithm == OID_PKCS1_SHA1WITHRSA || *algorithm == OID_SHA1_WITH_RSA {
             return Err(CsrError::Sha1);
         }
         request.verify_signature().map_err(|_| CsrError::NotSigned)?;
-        Ok(Self { spki: spki.raw.to_vec(), kind: found })
+        Ok(Self::new(spki.raw.to_vec(), &spki.subject_public_key.data, found))
     }
 
     /// Makes a key of `kind` with ring's system generator.
@@ -168,18 +166,27 @@ impl SubjectKey {
         };
         let pair = rcgen::KeyPair::generate_for(algorithm).map_err(failed)?;
         let made = MadeKey(Zeroizing::new(pair.serialize_der()));
-        Ok((Self { spki: pair.subject_public_key_info(), kind }, made))
+        Ok((Self::new(pair.subject_public_key_info(), pair.der_bytes(), kind), made))
     }
 
-    /// The public key of a CA, for its own certificate.
-    pub(super) fn of_ca(spki: Vec<u8>, kind: KeyKind) -> Self {
-        Self { spki, kind }
+    /// A key by its SubjectPublicKeyInfo and the bits in it.
+    pub(super) fn new(spki: Vec<u8>, bits: &[u8], kind: KeyKind) -> Self {
+        let mut identifier = [0; 20];
+        identifier.copy_from_slice(&Digest::of(bits).as_bytes()[..20]);
+        Self { spki, identifier, kind }
     }
 
     /// SubjectPublicKeyInfo, DER.
     #[must_use]
     pub fn spki(&self) -> &[u8] {
         &self.spki
+    }
+
+    /// The key identifier: SHA-256 of the key's bits, cut to 160 bits (RFC 7093, section 2, method 1). (rcgen's own
+    /// hashes the whole SubjectPublicKeyInfo, which is none of the methods there; pkilint says so.)
+    #[must_use]
+    pub const fn identifier(&self) -> &[u8; 20] {
+        &self.identifier
     }
 
     /// The kind of key.
@@ -210,12 +217,6 @@ fn request_der(body: &[u8]) -> Result<Vec<u8>, CsrError> {
         Some(Block { place, .. }) => Err(CsrError::Malformed(format!("{place} is of another kind"))),
         None => Err(CsrError::Malformed("there is no PEM block in it".into())),
     }
-}
-
-/// Whether a public key is written in the one way in which the certificate will have it. Parsers read over a second
-/// value where one belongs.
-fn is_canonical(spki: &[u8]) -> bool {
-    rcgen::SubjectPublicKeyInfo::from_der(spki).is_ok_and(|read| read.subject_public_key_info() == spki)
 }
 
 /// The kind of a public key, by its algorithm and curve; none for kinds that are not used here.

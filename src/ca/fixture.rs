@@ -1,4 +1,4 @@
-//! For tests: a root, an issuing CA and leaves, made by rcgen with everything chosen by the test.
+//! For tests: a root, an issuing CA and leaves, made by rcgen with everything chosen by the test; and grants.
 
 use std::time::Duration;
 
@@ -9,9 +9,18 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 
 use super::bundle::{Bundle, Chain};
+use super::certificate::CaCertificate;
 use super::pem_file::PrivateKey;
+use super::signer::CaKey;
+use super::tbs::CaProfile;
+use super::{lint, signer, tbs};
 use crate::clock::{Clock, Timestamp};
-use crate::profile::{SubjectAltNames, Usages};
+use crate::digest::Digest;
+use crate::grant::{CertificateKind, Grant, Place, Rule, ServiceTerms};
+use crate::name::{DnsName, HostName, RoleName};
+use crate::profile::{KeyKind, Lifetime, SubjectAltNames, SubjectFields, Usages};
+use crate::random::SystemRandom;
+use crate::serial::Serial;
 
 /// When every test takes place.
 pub(crate) const NOW: &str = "2026-11-21T09:00:00Z";
@@ -57,8 +66,8 @@ impl<'a> LeafSpec<'a> {
 impl Hierarchy {
     pub(crate) fn new(name: &str) -> Self {
         let key = || KeyPair::generate().unwrap();
-        let root = CertifiedIssuer::self_signed(ca(name, 1), key()).unwrap();
-        let issuing = CertifiedIssuer::signed_by(ca(&format!("{name} issuing"), 0), key(), &root).unwrap();
+        let root = CertifiedIssuer::self_signed(ca_params(name, 1), key()).unwrap();
+        let issuing = CertifiedIssuer::signed_by(ca_params(&format!("{name} issuing"), 0), key(), &root).unwrap();
         Self { root, issuing }
     }
 
@@ -84,7 +93,7 @@ impl Hierarchy {
     }
 }
 
-fn ca(name: &str, path: u8) -> CertificateParams {
+fn ca_params(name: &str, path: u8) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path));
@@ -113,4 +122,53 @@ fn params(spec: &LeafSpec<'_>) -> CertificateParams {
     params.not_before = spec.not_before.to_offset();
     params.not_after = spec.not_after.to_offset();
     params
+}
+
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+pub(crate) fn fields() -> SubjectFields {
+    SubjectFields {
+        country: Some("US".to_owned()),
+        state: Some("NH".to_owned()),
+        locality: Some("Wolfeboro".to_owned()),
+        organization: Some("Python Software Foundation".to_owned()),
+        organizational_unit: Some("Infrastructure Team".to_owned()),
+        email: Some("infrastructure-staff@python.org".to_owned()),
+    }
+}
+
+pub(crate) fn serial() -> Serial {
+    Serial::generate(now(), &SystemRandom).unwrap()
+}
+
+/// A CA certificate whose signature nobody looks at here.
+pub(crate) fn ca(kind: KeyKind, lifetime: Duration) -> CaCertificate {
+    let profile =
+        CaProfile { kind: CertificateKind::Root, common_name: "PSF_CA".to_owned(), subject: fields(), lifetime };
+    let key = CaKey::generate(kind).unwrap().subject_key();
+    let linted = lint::ca(tbs::ca(&profile, &key, None, serial(), now()).unwrap(), &profile, &key, None).unwrap();
+    CaCertificate::from_der(&signer::assemble(linted.bytes(), &[0; 64], kind)).unwrap()
+}
+
+pub(crate) fn grant(name: &str, terms: &ServiceTerms) -> Grant {
+    let place = Place { file: "tls.yaml".into(), line: 1 };
+    let rule = Rule::Declaration {
+        declaration: Digest::of(b""),
+        listed: place.clone(),
+        role: RoleName::parse("postgresql").unwrap(),
+        defined: place,
+        pattern: "pg*".into(),
+    };
+    Grant::service(&HostName::parse("pg0.iad1.psf.io").unwrap(), &DnsName::parse(name).unwrap(), terms, rule)
+}
+
+pub(crate) fn terms() -> ServiceTerms {
+    ServiceTerms {
+        aliases: vec![DnsName::parse("pg.psf.io").unwrap()],
+        ip: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        usages: Usages::Both,
+        lifetime: Lifetime::new(Duration::from_secs(86_400)).unwrap(),
+        key: KeyKind::EcdsaP256,
+        ca_made_key: false,
+    }
 }

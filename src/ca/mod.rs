@@ -20,3 +20,4 @@ pub mod salt_key;
 pub mod signer;
 pub mod statement;
 pub mod tbs;
+pub mod template;

@@ -63,7 +63,7 @@ impl CaKey {
     /// The public half, for the CA's own certificate.
     #[must_use]
     pub fn subject_key(&self) -> SubjectKey {
-        SubjectKey::of_ca(self.pair.subject_public_key_info(), self.kind)
+        SubjectKey::new(self.pair.subject_public_key_info(), self.pair.der_bytes(), self.kind)
     }
 
     /// Writes PKCS#8 PEM to a new file of mode 0600, durably.

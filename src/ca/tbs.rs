@@ -14,7 +14,6 @@ use rcgen::{
 use super::certificate::CaCertificate;
 use super::csr::SubjectKey;
 use crate::clock::Timestamp;
-use crate::digest::Digest;
 use crate::grant::{CertificateKind, Grant};
 use crate::ledger::{CertificateRecord, Entry, Event};
 use crate::profile::{BACKDATE, KeyKind, MAX_COMMON_NAME, SubjectFields};
@@ -190,9 +189,9 @@ pub fn ca(
 
 /// First and last moment.
 #[derive(Clone, Copy)]
-struct Validity {
-    not_before: Timestamp,
-    not_after: Timestamp,
+pub(super) struct Validity {
+    pub(super) not_before: Timestamp,
+    pub(super) not_after: Timestamp,
 }
 
 impl Validity {
@@ -201,7 +200,7 @@ impl Validity {
     }
 
     /// As [`Validity::from`], if it lies within the issuer's (rule R5).
-    fn within(issuer: &CaCertificate, now: Timestamp, lifetime: Duration) -> Result<Self, TbsError> {
+    pub(super) fn within(issuer: &CaCertificate, now: Timestamp, lifetime: Duration) -> Result<Self, TbsError> {
         let validity = Self::from(now, lifetime);
         let name = || issuer.common_name().to_owned();
         if validity.not_after > issuer.not_after() {
@@ -231,7 +230,7 @@ fn encode(
     issuer: Option<&CaCertificate>,
 ) -> Result<Arc<[u8]>, TbsError> {
     let subject = SubjectPublicKeyInfo::from_der(key.spki())?;
-    params.key_identifier_method = key_identifier(&subject);
+    params.key_identifier_method = KeyIdMethod::PreSpecified(key.identifier().to_vec());
     let (public_key, kind) = issuer.map_or_else(|| (subject.der_bytes(), key.kind()), |ca| (ca.public_key(), ca.key()));
     let unsigned = Unsigned { public_key, algorithm: signature_algorithm(kind)?, message: RefCell::default() };
     match issuer {
@@ -239,12 +238,6 @@ fn encode(
         None => params.self_signed(&&unsigned)?,
     };
     Ok(unsigned.message.take().into())
-}
-
-/// RFC 7093, section 2, method 1: SHA-256 of the key's bits, cut to 160 bits. (rcgen's own hashes the whole
-/// SubjectPublicKeyInfo, which is none of the methods there; pkilint says so.)
-fn key_identifier(subject: &SubjectPublicKeyInfo) -> KeyIdMethod {
-    KeyIdMethod::PreSpecified(Digest::of(subject.der_bytes()).as_bytes()[..20].to_vec())
 }
 
 /// `C, ST, L, O, OU, CN` without the e-mail; empty where the name does not fit a common name.

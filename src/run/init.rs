@@ -40,7 +40,7 @@ pub(super) fn run(args: &cli::Init) -> anyhow::Result<ExitCode> {
         random: &SystemRandom,
     };
     let root = super::runtime()?.block_on(found(&founding))?;
-    write_trust_bundle(&config, &root.pem())?;
+    write_trust_bundle(&config, root.pem())?;
     cli::init::print(&config, &root, args.root_key.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }

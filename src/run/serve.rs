@@ -16,6 +16,7 @@ use super::{init, reload, retention};
 use crate::api::{self, Api, FleetCount, Listener, RequestLimits, Throttle};
 use crate::ca::authorities::{Authorities, CaFiles};
 use crate::ca::key_file::load_ledger_key;
+use crate::ca::template::LeafTemplates;
 use crate::challenge::Challenges;
 use crate::checkpoints::Checkpoints;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -53,7 +54,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
     let files = CaFiles::in_state(&config.state_dir);
     let authorities = Authorities::load(&files)?;
     let store = Arc::new(Store::open(&ledger_path(&config.state_dir))?);
-    let trust_bundle = authorities.root().pem();
+    let trust_bundle = authorities.root().pem().to_owned();
     if let Err(error) = init::write_trust_bundle(&config, &trust_bundle) {
         tracing::warn!(error = format!("{error:#}"), "it is served all the same");
     }
@@ -62,6 +63,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         authorities,
         store: Arc::clone(&store),
         subject: config.subject.clone(),
+        templates: LeafTemplates::default(),
         trust_domain: config.trust_domain.clone(),
         declaration,
         challenges: Challenges::new(&SystemRandom)?,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use psfca::ca::authorities::{Authorities, CaFiles};
 use psfca::ca::identity::HostIdentity;
 use psfca::ca::key_file::load_ledger_key;
+use psfca::ca::template::LeafTemplates;
 use psfca::challenge::Challenges;
 use psfca::checkpoints::Checkpoints;
 use psfca::clock::{Clock, Timestamp};
@@ -86,6 +87,7 @@ impl Books {
             authorities: Authorities::load(&files).unwrap(),
             store,
             subject,
+            templates: LeafTemplates::default(),
             trust_domain: DnsName::parse("psf.io").unwrap(),
             declaration: DeclarationSlot::new(InForce { declaration: declaration(""), since: clock.now() }),
             challenges: Challenges::new(&SystemRandom).unwrap(),

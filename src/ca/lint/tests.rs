@@ -1,67 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ca::signer::CaKey;
+use crate::ca::fixture::{YEAR, ca, fields, grant, now, serial, terms};
 use crate::ca::tbs::{self, TbsError};
 use crate::digest::hex;
-use crate::grant::{Place, Rule, ServiceTerms};
-use crate::name::{DnsName, HostName, RoleName};
+use crate::grant::ServiceTerms;
+use crate::name::DnsName;
 use crate::profile::{Lifetime, Usages};
 use crate::random::SystemRandom;
 use std::time::Duration;
-
-const YEAR: Duration = Duration::from_secs(365 * 86_400);
-
-fn now() -> Timestamp {
-    Timestamp::parse("2026-11-21T09:00:00Z").unwrap()
-}
-
-fn fields() -> SubjectFields {
-    SubjectFields {
-        country: Some("US".to_owned()),
-        state: Some("NH".to_owned()),
-        locality: Some("Wolfeboro".to_owned()),
-        organization: Some("Python Software Foundation".to_owned()),
-        organizational_unit: Some("Infrastructure Team".to_owned()),
-        email: Some("infrastructure-staff@python.org".to_owned()),
-    }
-}
-
-fn serial() -> Serial {
-    Serial::generate(now(), &SystemRandom).unwrap()
-}
-
-/// A CA certificate whose signature nobody looks at here.
-fn ca(kind: KeyKind, lifetime: Duration) -> CaCertificate {
-    let profile =
-        CaProfile { kind: CertificateKind::Root, common_name: "PSF_CA".to_owned(), subject: fields(), lifetime };
-    let key = CaKey::generate(kind).unwrap().subject_key();
-    let linted = super::ca(tbs::ca(&profile, &key, None, serial(), now()).unwrap(), &profile, &key, None).unwrap();
-    CaCertificate::from_der(&crate::ca::signer::assemble(linted.bytes(), &[0; 64], kind)).unwrap()
-}
-
-fn grant(name: &str, terms: &ServiceTerms) -> Grant {
-    let place = Place { file: "tls.yaml".into(), line: 1 };
-    let rule = Rule::Declaration {
-        declaration: Digest::of(b""),
-        listed: place.clone(),
-        role: RoleName::parse("postgresql").unwrap(),
-        defined: place,
-        pattern: "pg*".into(),
-    };
-    Grant::service(&HostName::parse("pg0.iad1.psf.io").unwrap(), &DnsName::parse(name).unwrap(), terms, rule)
-}
-
-fn terms() -> ServiceTerms {
-    ServiceTerms {
-        aliases: vec![DnsName::parse("pg.psf.io").unwrap()],
-        ip: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
-        usages: Usages::Both,
-        lifetime: Lifetime::new(Duration::from_secs(86_400)).unwrap(),
-        key: KeyKind::EcdsaP256,
-        ca_made_key: false,
-    }
-}
 
 #[test]
 fn any_changed_byte_in_what_is_about_to_be_signed_is_caught() {
