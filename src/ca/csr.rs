@@ -8,6 +8,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::PublicKeyData as _;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION, OID_PKCS1_SHA1WITHRSA,
@@ -24,6 +26,15 @@ use crate::profile::KeyKind;
 
 /// Characters in a line of PEM (RFC 7468, section 2).
 const LINE: usize = 64;
+/// A SubjectPublicKeyInfo up to the key's bits, and how many octets these have: an uncompressed point of P-256 or
+/// P-384 (RFC 5480, section 2), or an Ed25519 key (RFC 8410, section 4).
+const P256: &[u8] =
+    b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\0";
+const P256_BITS: usize = 65;
+const P384: &[u8] = b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\0\x22\x03\x62\0";
+const P384_BITS: usize = 97;
+const ED25519: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\0";
+const ED25519_BITS: usize = 32;
 /// Smallest and largest RSA modulus, in bits: below is weak, above is slow for every client.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 /// Smallest RSA public exponent (FIPS 186-5, appendix A.1.1: above 2^16).
@@ -157,16 +168,28 @@ impl SubjectKey {
     /// # Errors
     /// [`CsrError::NotMadeHere`] for RSA, or when the system gives no randomness.
     pub fn generate(kind: KeyKind) -> Result<(Self, MadeKey), CsrError> {
-        let failed = |_| CsrError::NotMadeHere(kind);
-        let algorithm = match kind {
-            KeyKind::EcdsaP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
-            KeyKind::EcdsaP384 => &rcgen::PKCS_ECDSA_P384_SHA384,
-            KeyKind::Ed25519 => &rcgen::PKCS_ED25519,
+        let random = SystemRandom::new();
+        let (document, before, length) = match kind {
+            KeyKind::EcdsaP256 => {
+                (EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random), P256, P256_BITS)
+            }
+            KeyKind::EcdsaP384 => {
+                (EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, &random), P384, P384_BITS)
+            }
+            KeyKind::Ed25519 => (Ed25519KeyPair::generate_pkcs8(&random), ED25519, ED25519_BITS),
             KeyKind::Rsa => return Err(CsrError::NotMadeHere(kind)),
         };
-        let pair = rcgen::KeyPair::generate_for(algorithm).map_err(failed)?;
-        let made = MadeKey(Zeroizing::new(pair.serialize_der()));
-        Ok((Self::new(pair.subject_public_key_info(), pair.der_bytes(), kind), made))
+        let document = document.map_err(|_| CsrError::NotMadeHere(kind))?;
+        let made = MadeKey(Zeroizing::new(document.as_ref().to_vec()));
+        // The public key comes last in the document; to load that would be to compute it a second time.
+        let bits = made
+            .0
+            .len()
+            .checked_sub(length)
+            .and_then(|start| made.0.get(start..))
+            .ok_or(CsrError::NotMadeHere(kind))?;
+        let key = Self::new([before, bits].concat(), bits, kind);
+        Ok((key, made))
     }
 
     /// A key by its SubjectPublicKeyInfo and the bits in it.

@@ -6,17 +6,20 @@ use x509_parser::asn1_rs::{Any, Class, FromDer as _, Tag};
 /// distinguished names, booleans are `TRUE`, padding is zero, extension values are DER themselves
 /// (X.690, sections 10 and 11).
 pub(super) fn is_strict(bytes: &[u8]) -> bool {
-    elements(bytes).is_some_and(|all| all.iter().all(is_strict_element))
+    each(bytes, is_strict_element).is_some()
 }
 
-fn elements(mut bytes: &[u8]) -> Option<Vec<Any<'_>>> {
-    let mut all = Vec::new();
+/// How many elements follow one another, if `bytes` are nothing else and all of them pass.
+fn each(mut bytes: &[u8], pass: impl Fn(&Any<'_>) -> bool) -> Option<usize> {
+    let mut count = 0;
     while !bytes.is_empty() {
         let (rest, element) = Any::from_der(bytes).ok()?;
-        all.push(element);
-        bytes = rest;
+        if !pass(&element) {
+            return None;
+        }
+        (bytes, count) = (rest, count + 1);
     }
-    Some(all)
+    Some(count)
 }
 
 fn is_strict_element(element: &Any<'_>) -> bool {
@@ -27,7 +30,7 @@ fn is_strict_element(element: &Any<'_>) -> bool {
         Tag::Sequence => sequence(element.data),
         Tag::Set => {
             let pair = |child: &Any<'_>| child.tag() == Tag::Sequence && begins_with_oid(child.data);
-            is_strict(element.data) && matches!(elements(element.data).as_deref(), Some([only]) if pair(only))
+            each(element.data, |child| is_strict_element(child) && pair(child)) == Some(1)
         }
         Tag::Boolean => element.data == [0xff],
         Tag::BitString => bits(element.data),
@@ -40,11 +43,9 @@ fn is_strict_element(element: &Any<'_>) -> bool {
 
 /// An octet string after an identifier is an extension's value, which is DER again.
 fn sequence(bytes: &[u8]) -> bool {
-    let Some(all) = elements(bytes) else { return false };
     let extension = begins_with_oid(bytes);
-    all.iter().all(|child| {
-        is_strict_element(child) && (!extension || child.tag() != Tag::OctetString || is_strict(child.data))
-    })
+    let value = |child: &Any<'_>| !extension || child.tag() != Tag::OctetString || is_strict(child.data);
+    each(bytes, |child| is_strict_element(child) && value(child)).is_some()
 }
 
 fn begins_with_oid(bytes: &[u8]) -> bool {

@@ -14,6 +14,9 @@ const LOG_PAGES: u32 = 8_192;
 /// What the writer keeps of the file in memory, in KiB.
 const WRITER_CACHE: i64 = 16 * 1_024;
 
+/// Statements that each connection keeps compiled; there are fewer.
+const STATEMENTS: usize = 128;
+
 /// What `PRAGMA user_version` says of the tables below. Every older version has a step in `migration`.
 pub(super) const VERSION: i64 = 6;
 /// What `PRAGMA application_id` says: `psfc` in ASCII. Other programs count their versions too.
@@ -271,6 +274,7 @@ fn prepare(connection: &Connection) -> Result<(), StoreError> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // A damaged or hostile file must not run code of its own.
     connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(())
 }
 

@@ -60,10 +60,18 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => stop = true,
             }
-            // No fixed linger: a batch is what has gathered while the last one was being written.
+            // No fixed linger: a batch is what has gathered while the last one was being written, and what others
+            // bring who have work to do on this core. Where there are none, giving way takes no time.
+            let mut gave_way = false;
             while !stop && verbs.len() < BATCH {
-                let Ok(job) = jobs.try_recv() else { break };
-                stop = self.sort(job, &mut verbs);
+                match jobs.try_recv() {
+                    Ok(job) => (stop, gave_way) = (self.sort(job, &mut verbs), false),
+                    Err(_) if gave_way || verbs.is_empty() => break,
+                    Err(_) => {
+                        std::thread::yield_now();
+                        gave_way = true;
+                    }
+                }
             }
             if !verbs.is_empty() || alone || stop || self.releases.len() >= BATCH {
                 self.write(verbs);
