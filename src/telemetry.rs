@@ -1,7 +1,7 @@
 //! What the daemon says about itself: log lines and metrics.
 
 use std::io::IsTerminal as _;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -114,6 +114,7 @@ pub struct Metrics {
     fleet_lagging_hosts: Gauge<i64, AtomicI64>,
     fleet_first_end: Family<KindLabel, Gauge<i64, AtomicI64>>,
     ledger_size: Gauge<i64, AtomicI64>,
+    ledger_commits: Counter<u64, AtomicU64>,
     declaration_current: Gauge<i64, AtomicI64>,
     witness_cosigns: Family<WitnessLabel, Gauge<i64, AtomicI64>>,
     connections: Gauge<i64, AtomicI64>,
@@ -135,6 +136,7 @@ impl Default for Metrics {
             fleet_lagging_hosts: Gauge::default(),
             fleet_first_end: Family::default(),
             ledger_size: Gauge::default(),
+            ledger_commits: Counter::default(),
             declaration_current: Gauge::default(),
             witness_cosigns: Family::default(),
             connections: Gauge::default(),
@@ -159,6 +161,11 @@ impl Default for Metrics {
         );
         metrics.register_fleet(&mut registry);
         registry.register("ledger_entries", "Entries in the ledger", metrics.ledger_size.clone());
+        registry.register(
+            "ledger_commits",
+            "Durable commits of the ledger; one holds whatever waited for it",
+            metrics.ledger_commits.clone(),
+        );
         registry.register(
             "declaration_current",
             "1 when the files' declaration is in force, 0 when an older one is",
@@ -280,8 +287,15 @@ impl Metrics {
     ///
     /// # Errors
     /// Formatting errors, which a `String` does not have.
-    pub fn print(&self, ledger_size: u64, declaration_current: bool) -> Result<String, std::fmt::Error> {
+    pub fn print(
+        &self,
+        ledger_size: u64,
+        ledger_commits: u64,
+        declaration_current: bool,
+    ) -> Result<String, std::fmt::Error> {
         self.ledger_size.set(i64::try_from(ledger_size).unwrap_or(i64::MAX));
+        // The store counts by itself, so that no layer above has to tell it of its counter.
+        self.ledger_commits.inner().store(ledger_commits, Ordering::Relaxed);
         self.declaration_current.set(declaration_current.into());
         let mut out = String::new();
         prometheus_client::encoding::text::encode(&mut out, &self.registry)?;

@@ -158,6 +158,9 @@ fn health_and_metrics_tell_what_was_done_and_refused() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
+    // A token, an enrolment and two certificates, none of which could share its commit with another.
+    let commits = text.lines().find_map(|line| line.strip_prefix("psfca_ledger_commits_total "));
+    assert!(commits.is_some_and(|commits| commits.parse::<u64>().unwrap() >= 4), "{text}");
     wait_until("every connection is closed", || metrics().contains("psfca_connections 0\n"));
 }
 

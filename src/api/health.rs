@@ -99,7 +99,8 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     if let Some(standing) = api.ca.checkpoints.witness() {
         api.metrics.witness(&standing.name, standing.problem.is_none());
     }
-    match api.metrics.print(api.ca.store.head().size, api.ca.declaration.problem().is_none()) {
+    let store = &api.ca.store;
+    match api.metrics.print(store.head().size, store.commits(), api.ca.declaration.problem().is_none()) {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

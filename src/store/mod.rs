@@ -34,6 +34,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -108,6 +109,7 @@ pub struct Store {
     /// Another, for listings and tiles: what is issued never waits for them.
     leisurely: Arc<tokio::sync::Mutex<Connection>>,
     projection: Arc<RwLock<Projection>>,
+    commits: Arc<AtomicU64>,
     refusals: Arc<Mutex<refusals::RefusalLimit>>,
     /// The entries of identities that were shown.
     entries: Mutex<HashMap<Serial, u64>>,
@@ -140,8 +142,9 @@ impl Store {
         let leisurely = Arc::new(tokio::sync::Mutex::new(schema::open_reader(path)?));
         let opened = writer::Opened::new(connection)?;
         let projection = Arc::new(RwLock::new(opened.projection()?));
+        let commits = Arc::<AtomicU64>::default();
         let (jobs, waiting) = sync_channel(QUEUE);
-        let writer = writer::Writer::new(path.to_owned(), opened, lock, Arc::clone(&projection));
+        let writer = writer::Writer::new(path.to_owned(), opened, lock, Arc::clone(&projection), Arc::clone(&commits));
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run(&waiting))
@@ -151,6 +154,7 @@ impl Store {
             reader,
             leisurely,
             projection,
+            commits,
             refusals: Arc::default(),
             entries: Mutex::default(),
             thread: Mutex::new(Some(thread)),
@@ -230,6 +234,12 @@ impl Store {
     #[must_use]
     pub fn head(&self) -> Head {
         self.projection.read().unwrap_or_else(PoisonError::into_inner).head
+    }
+
+    /// How often something was committed durably since this handle was opened: once for each batch.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Box<dyn verbs::Verb>) -> Result<T, StoreError> {

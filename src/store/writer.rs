@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -35,13 +36,21 @@ pub(super) struct Writer {
     /// Signatures that are not committed yet.
     releases: Vec<(u64, Vec<u8>)>,
     projection: Arc<RwLock<Projection>>,
+    /// Batches that became durable.
+    commits: Arc<AtomicU64>,
     /// Held for as long as the thread lives.
     _lock: File,
 }
 
 impl Writer {
-    pub(super) const fn new(path: PathBuf, opened: Opened, lock: File, projection: Arc<RwLock<Projection>>) -> Self {
-        Self { path, opened: Some(opened), releases: Vec::new(), projection, _lock: lock }
+    pub(super) const fn new(
+        path: PathBuf,
+        opened: Opened,
+        lock: File,
+        projection: Arc<RwLock<Projection>>,
+        commits: Arc<AtomicU64>,
+    ) -> Self {
+        Self { path, opened: Some(opened), releases: Vec::new(), projection, commits, _lock: lock }
     }
 
     /// Works until [`Job::Stop`] or until every sender is gone.
@@ -126,6 +135,7 @@ impl Writer {
             transaction.prepare_cached("UPDATE certificate SET released = 1 WHERE idx = ?1")?.execute([index])?;
         }
         transaction.commit()?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
         let head = edge.head(connection)?;
         let mut nodes = StoredNodes::new(connection, Some(edge), head.size);
         for verb in verbs {
