@@ -13,6 +13,7 @@ pub mod forge;
 pub mod kept;
 pub mod ledger;
 pub mod minion;
+pub mod office;
 pub mod postgresql;
 pub mod rollback;
 pub mod stored_ledger;
