@@ -65,6 +65,18 @@ impl Store {
             .await?
     }
 
+    /// At most `limit` hosts that were enrolled once, by name, from `first` on.
+    ///
+    /// # Errors
+    /// When the store fails or a row does not parse.
+    pub async fn hosts_from(&self, first: Option<HostName>, limit: usize) -> Result<Vec<Host>, StoreError> {
+        self.read_at_leisure(move |connection| {
+            let first = first.as_ref().map_or("", HostName::as_str);
+            read::hosts_from(connection, first, i64::try_from(limit).unwrap_or(i64::MAX))
+        })
+        .await
+    }
+
     /// Every certificate that was recorded for `host` and is valid at `now`: the newest in full, the others counted.
     ///
     /// # Errors
