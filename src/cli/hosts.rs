@@ -92,6 +92,9 @@ pub struct HostImportSalt {
     /// The master's directory of keys, such as /etc/salt/pki/master; only what is in minions/ there counts
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
+    /// Import a set without any key as well, after which no minion can enrol by its key
+    #[arg(long)]
+    pub allow_empty: bool,
 }
 
 /// `psfca host show`
