@@ -205,7 +205,9 @@ impl Cosigner {
         head: Head,
         note: &str,
     ) -> Result<CosignedHead, CosignError> {
-        let mut recovered = false;
+        // At first it is not known where the witness stands. What the root said comes before heads, since a head that
+        // does not continue what was given up looks like a fork; a witness that obeyed it already passes it over.
+        let mut recovered = *cosigned == 0 && self.recover(client, cosigned).await?;
         for _ in 0..ATTEMPTS {
             let old = *cosigned;
             let trouble = match self.store.consistency(old, head.size).await? {
@@ -232,14 +234,20 @@ impl Cosigner {
             if std::mem::replace(&mut recovered, true) {
                 return Err(trouble);
             }
-            let Some(statement) = self.store.recovery().await? else { return Err(trouble) };
-            let answer = self.post(client, "/recover-log", statement).await?;
-            match size(&answer).filter(|_| answer.status.is_success()) {
-                Some(size) => *cosigned = size,
-                None => return Err(trouble),
+            if !self.recover(client, cosigned).await? {
+                return Err(trouble);
             }
         }
         Err(CosignError::Refused("it says each time that it stands elsewhere".to_owned()))
+    }
+
+    /// Shows the witness the newest recovery; whether there is one and the witness obeyed it just now.
+    async fn recover(&self, client: &mut Client, cosigned: &mut u64) -> Result<bool, CosignError> {
+        let Some(statement) = self.store.recovery().await? else { return Ok(false) };
+        let answer = self.post(client, "/recover-log", statement).await?;
+        let obeyed = size(&answer).filter(|_| answer.status.is_success());
+        *cosigned = obeyed.unwrap_or(*cosigned);
+        Ok(obeyed.is_some())
     }
 
     async fn post(&self, client: &mut Client, path: &str, body: String) -> Result<Answer, CosignError> {

@@ -3,6 +3,8 @@
 //! The ledger proves what was issued. What was installed and what is served is hearsay: a host can say it of itself
 //! alone, and the worst that it gains by a lie is that nobody looks after it.
 
+pub mod never_issued;
+
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -10,7 +12,7 @@ use crate::host::HostState;
 use crate::profile::{BACKDATE, KeyKind};
 use crate::renewal::Validity;
 use crate::serial::Serial;
-use crate::wire::{Deployment, FirstEnd, FleetEntry, FleetReport, Holder, Lag, LagReason};
+use crate::wire::{Deployment, FirstEnd, FleetCertificate, FleetEntry, FleetReport, Holder, Lag, LagReason};
 
 /// For how long after the issue nobody expects a report of it yet: a few rounds of the host's timer.
 const GRACE: Duration = Duration::from_secs(3_600);
@@ -41,8 +43,24 @@ pub struct Told {
     pub not_after: Timestamp,
     /// How far that is.
     pub deployment: Deployment,
-    /// Whether the ledger has that serial number for this name on this host.
-    pub recorded: bool,
+    /// What the ledger has under that serial number for this name on this host.
+    pub recorded: Option<Dates>,
+}
+
+/// When a certificate was recorded, which is when it was issued, and when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dates {
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Its end.
+    pub not_after: Timestamp,
+}
+
+impl Told {
+    /// The dates of what is installed, by the ledger.
+    fn validity(&self) -> Option<Validity> {
+        self.recorded.map(|Dates { at, not_after }| Validity::new(at.minus(BACKDATE), not_after, &self.serial))
+    }
 }
 
 impl From<Told> for FleetReport {
@@ -80,15 +98,21 @@ impl Holding {
             return None;
         }
         let validity = self.validity();
-        let critical = self.is_kept_up(standing) && validity.is_critical(now);
-        let lag = self.lag(standing, now).map(|(why, since)| Lag { why, since, critical });
+        let lag = self.lag(standing, now).map(|(why, since)| {
+            // Where the host did not come to install the newest, it lives on what it has.
+            let installed = self.told.as_ref().and_then(Told::validity).filter(|_| why == LagReason::OlderSerial);
+            let critical = self.is_kept_up(standing) && installed.unwrap_or(validity).is_critical(now);
+            Lag { why, since, critical }
+        });
         let report = self.told.clone().map(FleetReport::from);
         Some(FleetEntry {
             holder: self.holder.clone(),
-            serial: self.serial.clone(),
-            issued: self.recorded,
-            due: validity.due(),
-            not_after: self.not_after,
+            certificate: Some(FleetCertificate {
+                serial: self.serial.clone(),
+                issued: self.recorded,
+                due: validity.due(),
+                not_after: self.not_after,
+            }),
             allowed: standing.granted.is_some(),
             report,
             lag,
@@ -113,7 +137,7 @@ impl Holding {
             }
         }
         let told = self.told.as_ref();
-        if let Some(told) = told.filter(|told| !told.recorded) {
+        if let Some(told) = told.filter(|told| told.recorded.is_none()) {
             return Some((LagReason::UnknownSerial, told.at));
         }
         if let Some(Told { deployment: Deployment::Owed { since, .. }, .. }) = told {
@@ -124,7 +148,13 @@ impl Holding {
         }
         let expected = self.recorded.plus(GRACE) < now;
         match told {
-            Some(told) => (expected && told.serial != self.serial).then_some((LagReason::OlderSerial, self.recorded)),
+            Some(told) if told.serial == self.serial => None,
+            Some(told) => {
+                // What was issued besides (`issue --stdout`, `--csr`) is not for the place that the host tells of, and
+                // what is installed there is as good as it was until it is due.
+                let since = told.validity().map_or(self.recorded, |installed| installed.due().max(self.recorded));
+                (since.plus(GRACE) < now).then_some((LagReason::OlderSerial, since))
+            }
             // A person makes such a key, and puts the certificate where psfca does not look.
             None if standing.granted == Some(KeyKind::Rsa) => None,
             None => expected.then_some((LagReason::Unreported, self.recorded)),
@@ -149,7 +179,8 @@ mod tests {
     fn holding(told_of: Option<Deployment>) -> Holding {
         let serial = Serial::parse("0a1b").unwrap();
         let not_after = ISSUED.plus(HOUR * 24);
-        let told = |deployment| Told { at: ISSUED, serial: serial.clone(), not_after, deployment, recorded: true };
+        let recorded = Some(Dates { at: ISSUED, not_after });
+        let told = |deployment| Told { at: ISSUED, serial: serial.clone(), not_after, deployment, recorded };
         let told = told_of.map(told);
         let holder = Holder { host: "pg0.psf.io".parse().unwrap(), name: "a.psf.io".parse().unwrap() };
         Holding { holder, serial, recorded: ISSUED, not_after, told }
@@ -168,7 +199,7 @@ mod tests {
     fn what_a_host_serves_is_well_until_it_was_not_renewed_in_time() {
         let good = holding(Some(Deployment::Served { since: ISSUED }));
         let enabled = standing(HostState::Enabled);
-        let due = good.judge(enabled, ISSUED).unwrap().due;
+        let due = good.judge(enabled, ISSUED).unwrap().certificate.unwrap().due;
         let hours_until = |end: Timestamp| u32::try_from(ISSUED.until(end).as_secs() / 3_600).unwrap();
         assert_eq!(lag(&good, enabled, 0), None);
         assert_eq!(lag(&good, enabled, hours_until(due)), None);
@@ -186,10 +217,32 @@ mod tests {
         let owed = holding(Some(Deployment::Owed { since: ISSUED, attempts: 3, error: None }));
         assert_eq!(lag(&owed, enabled, 0), Some((LagReason::Owed, false)));
         let mut other = holding(Some(Deployment::Installed));
-        other.serial = Serial::parse("0a1c").unwrap();
-        assert_eq!((lag(&other, enabled, 1), lag(&other, enabled, 2)), (None, Some((LagReason::OlderSerial, false))));
-        other.told.as_mut().unwrap().recorded = false;
+        other.told.as_mut().unwrap().recorded = None;
         assert_eq!(lag(&other, enabled, 0), Some((LagReason::UnknownSerial, false)));
+    }
+
+    #[test]
+    fn what_was_issued_besides_is_no_lag_until_what_is_installed_is_due() {
+        let enabled = standing(HostState::Enabled);
+        let installed = holding(Some(Deployment::Installed));
+        let due = installed.validity().due();
+        // At the same moment by --stdout, and by a renewal whose answer was lost.
+        for newest in [ISSUED, due] {
+            let (serial, not_after) = (Serial::parse("0a1c").unwrap(), newest.plus(HOUR * 24));
+            let other = Holding { serial, recorded: newest, not_after, ..installed.clone() };
+            let at = |moment: Timestamp| other.judge(enabled, moment).unwrap().lag.map(|lag| (lag.why, lag.since));
+            assert_eq!((at(newest.plus(HOUR * 2).min(due)), at(due.plus(HOUR))), (None, None));
+            let lags = at(due.plus(HOUR + Duration::from_secs(1)));
+            assert_eq!(lags, Some((LagReason::OlderSerial, due)));
+        }
+        // The one that is installed ends, and that is what counts.
+        let other = Holding {
+            recorded: due,
+            not_after: due.plus(HOUR * 24),
+            serial: Serial::parse("0a1c").unwrap(),
+            ..installed
+        };
+        assert_eq!(lag(&other, enabled, 19), Some((LagReason::OlderSerial, true)));
     }
 
     #[test]

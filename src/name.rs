@@ -149,6 +149,13 @@ name_type!(
     check_role_syntax
 );
 
+impl From<HostName> for DnsName {
+    /// The same text with the other meaning: both have one syntax.
+    fn from(host: HostName) -> Self {
+        Self(host.0)
+    }
+}
+
 fn check_role_syntax(text: &str) -> Result<(), NameError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     if text.is_empty() || text.len() > MAX_ROLE || !text.bytes().all(allowed) {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::declaration::{Declaration, Role, Service};
-use crate::diagnostic::closest;
 use crate::grant::{Grant, Rule};
 use crate::name::{DnsName, HostName};
 
@@ -71,13 +70,18 @@ impl Effort {
     }
 }
 
-/// The two reasons for a denial.
+/// The reasons for a denial.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DenialReason<'d> {
     /// The declaration has no such name.
     NoSuchName {
         /// A declared name that was perhaps meant; none too where the effort did not do to look at all names.
         closest: Option<&'d str>,
+    },
+    /// The name stands on the certificates of another, and is none that could be asked for.
+    Alias {
+        /// What is declared for the other; the first of them where there are several.
+        of: &'d Service,
     },
     /// The name is declared, and none of the roles that it lists matches the host.
     NoRole {
@@ -148,12 +152,7 @@ impl Denial {
     /// Why, as far as `effort` goes.
     #[must_use]
     pub fn reason(&self, effort: &mut Effort) -> DenialReason<'_> {
-        let Some(service) = self.declaration.service(&self.name) else {
-            let word = self.name.as_str();
-            let names = || self.declaration.services().map(|service| service.name.as_str());
-            let affordable = names().all(|name| effort.spend(word.len() * name.len()));
-            return DenialReason::NoSuchName { closest: if affordable { closest(word, names()) } else { None } };
-        };
+        let Some(service) = self.declaration.service(&self.name) else { return self.undeclared(effort) };
         let length = self.host.as_str().len();
         let (mut host_roles, mut complete) = (Vec::new(), true);
         for role in self.declaration.roles() {
@@ -168,6 +167,21 @@ impl Denial {
         DenialReason::NoRole { service, host_roles, complete }
     }
 
+    fn undeclared(&self, effort: &mut Effort) -> DenialReason<'_> {
+        let word = self.name.as_str();
+        for service in self.declaration.services() {
+            let mut characters = service.terms.aliases.iter().map(|alias| alias.as_str().len()).sum::<usize>();
+            characters += service.name.as_str().len() * word.len();
+            if !effort.spend(characters) {
+                return DenialReason::NoSuchName { closest: None };
+            }
+            if service.terms.aliases.contains(&self.name) {
+                return DenialReason::Alias { of: service };
+            }
+        }
+        DenialReason::NoSuchName { closest: similar(word, self.declaration.services().map(|service| &service.name)) }
+    }
+
     /// The text for a person who can wait: what the text for an answer leaves out is in it.
     #[must_use]
     pub fn in_full(&self) -> String {
@@ -180,6 +194,7 @@ impl Denial {
             DenialReason::NoSuchName { closest: Some(near) } => {
                 format!("no such name is declared; did you mean {near}?")
             }
+            DenialReason::Alias { of } => format!("{} is an alias of {}; ask for that name", self.name, of.name),
             DenialReason::NoRole { service, host_roles, complete } => {
                 let names: Vec<_> = host_roles.iter().take(most_roles).map(|role| role.name.as_str()).collect();
                 let more = match host_roles.len() - names.len() {
@@ -208,6 +223,19 @@ impl Denial {
         let listed = if listed.is_empty() { "no roles".to_owned() } else { listed.join(", ") };
         format!("; {} lists {listed} ({place})", service.name)
     }
+}
+
+/// The declared name that was probably meant. All of them end alike, so the first label has to tell: with no more
+/// than a third of it mistyped.
+fn similar<'d>(word: &str, names: impl Iterator<Item = &'d DnsName>) -> Option<&'d str> {
+    let parts = |name| str::split_once(name, '.').unwrap_or((name, ""));
+    let (label, rest) = parts(word);
+    let scored = names.map(|name| {
+        let (its_label, its_rest) = parts(name.as_str());
+        ((strsim::osa_distance(label, its_label), its_rest != rest), name.as_str())
+    });
+    let near = scored.filter(|((distance, _), _)| *distance <= label.len() / 3);
+    near.min_by_key(|(score, _)| *score).map(|(_, name)| name)
 }
 
 impl fmt::Display for Denial {
@@ -290,7 +318,29 @@ roles:
             "pg0.iad1.psf.io may not have postgres.psf.io: no such name is declared; did you mean postgresql.psf.io?"
         );
         // An alias is no name of its own.
-        assert!(verdict("pg0.iad1.psf.io", "db.psf.io").is_err());
+        assert_eq!(
+            verdict("pg0.iad1.psf.io", "db.psf.io").unwrap_err(),
+            "pg0.iad1.psf.io may not have db.psf.io: db.psf.io is an alias of postgresql.psf.io; ask for that name"
+        );
+    }
+
+    #[test]
+    fn a_name_is_suggested_only_where_it_was_probably_meant() {
+        for (word, meant) in [
+            ("postgres.psf.io", Some("postgresql.psf.io")),
+            ("postgersql.psf.io", Some("postgresql.psf.io")),
+            ("postgresql", Some("postgresql.psf.io")),
+            ("postgresql.iad1.psf.io", Some("postgresql.psf.io")),
+            ("lb.psf.i", Some("lb.psf.io")),
+            ("nosuch.psf.io", None),
+            ("consul.psf.io", None),
+            ("lc.psf.io", None),
+            ("x.psf.io", None),
+        ] {
+            let said = verdict("pg0.iad1.psf.io", word).unwrap_err();
+            let expected = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+            assert_eq!(said, format!("pg0.iad1.psf.io may not have {word}: no such name is declared{expected}"));
+        }
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub use enroll::{
 };
 pub use entitlements::{Entitlement, Entitlements};
 pub use fleet::{
-    Deployment, FirstEnd, FleetEntry, FleetPage, FleetQuery, FleetReport, Holder, HostReport, Lag, LagReason,
-    MAX_REPORTED, NameReport, ReportAnswer,
+    Deployment, FirstEnd, FleetCertificate, FleetEntry, FleetPage, FleetQuery, FleetReport, Holder, HostReport, Lag,
+    LagReason, MAX_REPORTED, NameReport, ReportAnswer,
 };
 pub use health::{CaHealth, DeclarationHealth, Health, WitnessHealth};
 pub use hosts::{

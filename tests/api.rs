@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use psfca::api::{Listener, routes};
 use serde_json::Value;
 use support::ask::{Answer, P256, ask, ask_admin, ask_as, csr, enroll, post_csr, secret};
+use support::tools::said;
 use support::{Ca, Host, clock, psfca, wait_until};
 
 const OPENAPI: &str = include_str!("../docs/openapi.json");
@@ -127,6 +128,14 @@ fn a_host_reads_its_own_part_of_the_audit_and_an_operator_all_of_it() {
         assert!(all.iter().any(|found| found == name), "{name}: {all:?}");
     }
     assert_eq!(ask_as(&ca, &pg, &[], "/v1/audit?before=soon").refusal(), (400, "malformed".into()));
+    // An index that is not in that listing is no place in it.
+    let out = ca.psfca(&["audit", "list", "--expiring-within", "3650d", "--before", "999999"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(
+        said(&out).contains("entry 999999 is not in this listing, so nothing comes after it there"),
+        "{}",
+        said(&out)
+    );
 }
 
 #[test]

@@ -172,9 +172,12 @@ fn what_is_no_whole_backup_of_this_ca_with_its_keys_is_refused_and_leaves_nothin
     assert!(!out.status.success() && said(&out).contains("notes.txt exists already"), "{}", said(&out));
     std::fs::remove_file(ca.state().join("notes.txt")).unwrap();
 
-    let other = kept.copied();
-    std::fs::write(other.passphrase(), "correct horse battery stable").unwrap();
-    refuse(&ca, &other, "keys.pem cannot be opened with this passphrase");
+    // Another passphrase, of whatever length: what is advice for a new one opens nothing.
+    for wrong in ["correct horse battery stable", "short", ""] {
+        let other = kept.copied();
+        std::fs::write(other.passphrase(), wrong).unwrap();
+        refuse(&ca, &other, "keys.pem cannot be opened with this passphrase");
+    }
     let other = kept.copied();
     std::fs::set_permissions(other.keys(), std::fs::Permissions::from_mode(0o644)).unwrap();
     refuse(&ca, &other, "such a key is for its owner alone");

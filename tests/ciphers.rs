@@ -17,8 +17,16 @@ fn a_name_has_its_own_cipher_list_and_every_other_the_default() {
     let host = Host::enroll(&ca, "pg0.iad1.psf.io");
     let said = |words: &[&str]| {
         let out = host.psfca(words);
+        let note = String::from_utf8(out.stderr).unwrap();
+        let typo = "psfca: no line for postgersql.psf.io under tls.ciphers; this is the default\n";
+        assert_eq!(note == typo, words.contains(&"postgersql.psf.io"), "{note}");
         (out.status.code().unwrap(), String::from_utf8(out.stdout).unwrap())
     };
+    assert_eq!(said(&["ciphers", "postgersql.psf.io"]), (0, "ECDH+AESGCM\n".to_owned()));
+    assert_eq!(
+        said(&["ciphers", "postgersql.psf.io", "--declaration", ca.dir().join("tls.yaml").to_str().unwrap()]),
+        (0, "ECDH+AESGCM\n".to_owned())
+    );
     assert_eq!(said(&["ciphers"]), (0, "ECDH+AESGCM\n".to_owned()));
     assert_eq!(said(&["ciphers", "postgresql.psf.io"]), (0, "ECDH+AESGCM\n".to_owned()));
     assert_eq!(said(&["ciphers", "lb.psf.io"]), (0, "ECDH+CHACHA20:!aNULL\n".to_owned()));

@@ -53,6 +53,26 @@ fn code_0_when_all_is_well_or_was_made_so() {
 }
 
 #[test]
+fn code_2_when_the_words_are_wrong() {
+    let words = |words: &[&str]| {
+        let mut command = support::psfca();
+        command.args(words);
+        command
+    };
+    for option in ["--since", "--until"] {
+        let text = "neither a time (2026-11-21T00:00:00Z), a date (2026-11-21) nor an age (7d)";
+        exits(words(&["audit", "list", option, "yesterday"]), 2, text);
+    }
+    exits(words(&["audit", "list", "--expiring-within", "soon"]), 2, "no span of time like 36h or 7d");
+    exits(words(&["audit", "list", "--limit", "0"]), 2, "--limit");
+    exits(words(&["renew", "--sometimes"]), 2, "--sometimes");
+    let ca = Ca::start();
+    let mut good = words(&["audit", "list", "--since", "2020-01-01"]);
+    good.env("PSFCA_CONFIG", ca.config());
+    exits(good, 0, "declaration");
+}
+
+#[test]
 fn code_1_when_something_on_this_host_is_wrong() {
     let (_ca, host) = working();
     let enrolment = host.dir().join("state/enrolment.json");

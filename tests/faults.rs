@@ -341,3 +341,22 @@ fn r9_a_commit_of_which_a_write_failed_never_counts_whatever_the_disk_kept_of_it
         }
     }
 }
+
+#[test]
+fn a_daemon_that_finds_its_ledger_damaged_does_not_start_and_says_what_to_do() {
+    use std::os::unix::fs::FileExt as _;
+    let (mut ca, _pg) = served();
+    ca.terminate();
+    // The file's name for itself, and its table of tables.
+    for at in [0, 100] {
+        let file = std::fs::OpenOptions::new().write(true).open(ca.state().join("ledger.sqlite3")).unwrap();
+        file.write_all_at(&[0x55; 16], at).unwrap();
+        let out = ca.psfca(&["serve"]);
+        assert_eq!(out.status.code(), Some(1), "{at}");
+        let said = support::tools::said(&out);
+        let verify = format!("psfca audit verify --state {}", ca.state().display());
+        for part in [verify.as_str(), "psfca restore makes the CA anew from a backup", "the ledger is damaged: "] {
+            assert!(said.contains(part), "{at}: {part}: {said}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ mod support;
 
 use psfca::clock::Timestamp;
 use serde_json::{Value, json};
-use support::ask::{Answer, ask_admin, ask_as};
+use support::ask::{Answer, P256, ask_admin, ask_as, csr};
 use support::tools::said;
 use support::{Ca, Host, clock, psfca, wait_until};
 
@@ -186,6 +186,60 @@ fn what_was_not_renewed_in_time_is_told_and_the_exit_code_says_so() {
         let out = ca.psfca(&["fleet", "--lagging"]);
         assert_eq!(out.status.code(), Some(code), "{later}: {}", said(&out));
     }
+}
+
+#[test]
+fn a_host_that_may_have_a_name_and_never_got_it_lags_an_hour_after_its_enrolment() {
+    let mut ca = Ca::start();
+    let host = Host::enroll(&ca, PG);
+    let _nothing = Host::enroll(&ca, "web0.iad1.psf.io");
+    let _timer_never_enabled = Host::enroll(&ca, LB);
+    host.ok(&["issue", NAME]);
+    assert_eq!(fleet(&ca, &[]).len(), 1, "nobody expects the others yet");
+    let mut daemon = psfca();
+    daemon.arg("serve").env("PSFCA_CONFIG", ca.config());
+    let Some(daemon) = clock::at("+2h", daemon) else { return };
+    ca.serve_by(daemon);
+    let never: Vec<_> = fleet(&ca, &["--lagging"]).into_iter().filter(|entry| entry["serial"].is_null()).collect();
+    let of =
+        |entry: &Value| [&entry["host"], &entry["name"], &entry["lag"]["why"]].map(|v| v.as_str().unwrap().to_owned());
+    let expected = [[LB, "lb.psf.io"], [PG, "app.psf.io"], [PG, "made.psf.io"]];
+    let expected = expected.map(|[host, name]| [host, name, "never_issued"].map(str::to_owned));
+    assert_eq!(never.iter().map(of).collect::<Vec<_>>(), expected);
+    assert_eq!(entry(&ca, LB, "lb.psf.io"), never[0]);
+    let out = ca.psfca(&["fleet"]);
+    assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+    let text = said(&out);
+    for part in [
+        "the host may have it and never got one; does its timer run?",
+        "1 certificate in use, 0 lagging; 3 never issued.",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let metrics = ask_admin(&ca, &[], "/metrics").body;
+    for line in ["psfca_fleet_names{part=\"lagging\"} 3", "psfca_fleet_lagging_hosts 2"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+}
+
+#[test]
+fn what_was_printed_instead_of_installed_makes_no_host_lag() {
+    let mut ca = Ca::start();
+    let host = Host::enroll(&ca, PG);
+    host.ok(&["renew"]);
+    let file = csr(host.dir(), &P256);
+    let installed = entry(&ca, PG, NAME)["serial"].clone();
+    for args in [&["issue", NAME, "--stdout"][..], &["issue", NAME, "--csr", file.to_str().unwrap()]] {
+        host.ok(args);
+        assert_ne!(entry(&ca, PG, NAME)["serial"], installed, "{args:?}");
+    }
+    let mut daemon = psfca();
+    daemon.arg("serve").env("PSFCA_CONFIG", ca.config());
+    // The certificate that is installed is due 7 hours after its issue at the earliest.
+    let Some(daemon) = clock::at("+3h", daemon) else { return };
+    ca.serve_by(daemon);
+    let seen = entry(&ca, PG, NAME);
+    assert_eq!((&seen["report"]["serial"], &seen["lag"]), (&installed, &Value::Null), "{seen}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn refused(ca: &Ca, args: &[&str], text: &str) {
 }
 
 #[test]
-fn an_operator_sees_each_host_what_it_may_have_by_which_lines_and_what_it_has() {
+fn an_operator_sees_each_host_what_it_may_have_by_which_lines_and_all_that_it_has() {
     let ca = Ca::start();
     assert!(ca.ok(&["host", "list"]).starts_with("No host is enrolled"));
     let host = Host::enroll(&ca, HOST);
@@ -54,8 +54,9 @@ fn an_operator_sees_each_host_what_it_may_have_by_which_lines_and_what_it_has() 
     let rule = &shown["may_have"][2]["rule"];
     assert_eq!((&rule["listed"]["line"], &rule["defined"]["line"]), (&6.into(), &2.into()), "{rule}");
     let has: Vec<_> = shown["has"].as_array().unwrap().iter().map(|held| &held["name"]).collect();
-    assert_eq!(has, [HOST, NAME]);
-    assert_eq!(shown["has"][1]["serial"], newest[0]["serial"], "the newest of the two");
+    assert_eq!(has, [HOST, NAME, NAME], "who steals the host's disk may find each of them");
+    assert_eq!(shown["has"][1]["serial"], newest[0]["serial"], "the newest of the two first");
+    assert_eq!(shown["has_more"], 0);
     let text = ca.ok(&["host", "show", HOST]);
     for part in [
         "postgresql.psf.io  1 day, server, ecdsa-p256",
@@ -65,6 +66,10 @@ fn an_operator_sees_each_host_what_it_may_have_by_which_lines_and_what_it_has() 
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(ca.ok(&["host", "show", "web0.iad1.psf.io"]).contains("  nothing; psfca why NAME web0.iad1.psf.io says"));
+
+    for certificate in shown["has"].as_array().unwrap() {
+        assert!(text.contains(certificate["serial"].as_str().unwrap()), "{certificate}: {text}");
+    }
 
     // What the declaration gives no longer is told apart.
     let roles = std::fs::read_to_string(ca.dir().join("roles.yaml")).unwrap();
@@ -179,6 +184,9 @@ fn a_removed_host_comes_back_with_a_token_that_replaces_and_not_otherwise() {
     assert!(out.status.success(), "{}", said(&out));
     assert_eq!(states(&ca), [(HOST.to_owned(), "enabled".to_owned())]);
     again.ok(&["issue", NAME]);
+    let identities: Vec<_> = show(&ca, HOST)["has"].as_array().unwrap()[..2].to_vec();
+    assert_eq!(identities.iter().map(|has| &has["void"]).collect::<Vec<_>>(), [&Value::Null, &true.into()]);
+    assert!(ca.ok(&["host", "show", HOST]).contains("void: the host enrolled again since"));
     assert!(ca.ok(&["audit", "verify", ca.state().to_str().unwrap()]).contains("Everything holds."));
     refused(&ca, &["host", "remove", "pg9.iad1.psf.io"], "it was never enrolled");
 }

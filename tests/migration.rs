@@ -54,8 +54,8 @@ async fn a_ledger_of_version_1_is_opened_and_then_verifies_with_every_signature(
     assert_eq!(code, Some(1));
     assert_eq!(
         said,
-        "psfca: the ledger has schema version 1, this psfca reads version 6; its psfca serve brings the ledger to that \
-         version, and the psfca that wrote it can read it as it is\n"
+        "psfca: the ledger has schema version 1, this psfca reads version 6; starting psfca serve of this \
+         version once upgrades it, for good; until then the psfca that wrote it can read it\n"
     );
     assert_eq!(std::fs::read(&old).unwrap(), before, "reading changes nothing");
 

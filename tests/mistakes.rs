@@ -132,6 +132,18 @@ fn complaint(directory: &std::path::Path, args: &[&str], input: &str) -> String 
 }
 
 #[test]
+fn that_there_is_no_ledger_where_somebody_said_is_no_reason_to_make_a_ca() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("ca.yaml"), CA).unwrap();
+    let none = |path: &str| format!("psfca: there is no ledger at {path}\n");
+    assert_eq!(complaint(dir, &["audit", "verify", "nosuch"], ""), none("nosuch"));
+    assert_eq!(complaint(dir, &["audit", "verify", "--state", "nosuch"], ""), none("nosuch/ledger.sqlite3"));
+    let export = ["audit", "export", "tiles", "--state", "nosuch", "--config", "ca.yaml"];
+    assert_eq!(complaint(dir, &export, ""), none("nosuch/ledger.sqlite3"));
+}
+
+#[test]
 fn what_goes_wrong_on_the_first_evening_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

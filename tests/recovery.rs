@@ -302,6 +302,8 @@ fn a_ledger_key_that_was_lost_is_replaced_by_the_root_s_word() {
     next_second();
     let done = recover(&ca, &["--seen", &lost.to_string(), "--new-ledger-key"]);
     assert!(done.status.success() && said(&done).contains("The key that signs the ledger's checkpoints is replaced"));
+    let printed = said(&done).lines().find_map(|line| Some(line.strip_prefix("  ")?.to_owned())).unwrap();
+    assert!(said(&done).contains("witness.yaml") && said(&done).contains("ledger.pub"), "{}", said(&done));
     let kept = ca_size(&ca) - 1;
     ca.serve();
     goes_on(&ahead, lost, kept);
@@ -313,6 +315,7 @@ fn a_ledger_key_that_was_lost_is_replaced_by_the_root_s_word() {
         said(&news)
     );
     let key = ca.ok(&["audit", "checkpoint", "--key"]);
+    assert_eq!(printed, key.trim(), "what the operator has to hand on");
     for host in [&ahead, &behind, &Host::enroll(&ca, "pg2.iad1.psf.io")] {
         host.ok(&["renew", "--force"]);
         let enrolment: Value =

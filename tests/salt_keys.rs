@@ -199,6 +199,15 @@ fn an_import_is_the_whole_set_and_says_which_files_are_no_keys() {
     assert!(said(&out).starts_with("0 keys imported, 0 accepted no longer, 2 as before\n"), "{}", said(&out));
     assert!(!said(&out).contains("key_cache") && !said(&out).contains("BEGIN"), "{}", said(&out));
 
+    // A directory that was emptied, or the wrong one, takes away no key unless somebody says so.
+    let emptied = tempfile::tempdir().unwrap();
+    std::fs::create_dir(emptied.path().join("minions")).unwrap();
+    let empty = |more: &[&str]| ca.psfca(&[&["host", "import-salt", emptied.path().to_str().unwrap()], more].concat());
+    let out = empty(&[]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said(&out).contains("nothing was imported; if that is meant: --allow-empty"), "{}", said(&out));
+    assert_eq!(events(&ca, "salt_key_removed").len(), 0);
+
     // One is rejected, one has a new key: one event for each.
     std::fs::rename(minions(OTHER), master.public(OTHER, "minions_rejected")).unwrap();
     let before = master.hash(HOST);
@@ -218,6 +227,9 @@ fn an_import_is_the_whole_set_and_says_which_files_are_no_keys() {
     assert!(enroll(&ca, &Host::new(HOST), HOST, &master.key(HOST)).status.success());
     assert!(said(&ca.psfca(&["host", "import-salt", "/nonexistent"])).contains("DIR is the master's"));
     assert_eq!(events(&ca, "salt_key_removed").len(), 1);
+    let out = empty(&["--allow-empty"]);
+    assert!(out.status.success(), "{}", said(&out));
+    assert_eq!(said(&out), "0 keys imported, 1 accepted no longer, 0 as before\n");
     holds(&ca);
 }
 

@@ -255,6 +255,32 @@ fn a_recovery_moves_the_witness_on_and_no_rollback_does() {
 }
 
 #[test]
+fn an_honest_recovery_is_no_fork_to_the_witness() {
+    let (mut ca, witness, host) = witnessed();
+    let backup = tempfile::tempdir().unwrap();
+    ca.terminate();
+    copy_ledger(&ca.state(), backup.path());
+    ca.serve();
+    host.ok(&["renew", "--force"]);
+    let seen = witness.remembered();
+    ca.terminate();
+    copy_ledger(backup.path(), &ca.state());
+    next_second();
+    ca.ok(&["recover", "--yes", "--seen", &seen.to_string()]);
+    ca.serve();
+    // Its head may be longer than the lost one before the witness hears of it.
+    for n in 0..20 {
+        ca.token(&format!("other{n}.iad1.psf.io"));
+    }
+    let output = host.psfca(&["renew", "--force"]);
+    assert!(output.status.success() && said(&output).contains("LEDGER RECOVERED"), "{}", said(&output));
+    let log = witness.log();
+    assert!(log.contains("the ledger was recovered by the root's word"), "{log}");
+    assert!(!log.contains("FORK") && !log.contains("WENT BACK"), "{log}");
+    assert!(witness.remembered() > seen);
+}
+
+#[test]
 fn the_protocol_answers_as_it_is_specified() {
     let (mut ca, witness, _host) = witnessed();
     ca.terminate();

@@ -38,7 +38,10 @@ pub(super) async fn list(
         query.event = Some(EventKind::Certificate);
     }
     let whole = query.serial.is_some();
-    let (page, next) = api.ca.store.entries(query, api.ca.clock.now()).await?;
+    let (page, next) = api.ca.store.entries(query, api.ca.clock.now()).await.map_err(|error| match error {
+        StoreError::NotListed(_) => Refusal::Malformed(error.to_string()),
+        error => error.into(),
+    })?;
     let mut entries = Vec::with_capacity(page.len());
     for stored in page {
         let (body, report) = match whole {

@@ -32,8 +32,9 @@ async fn policy(api: &Api, reader: &Reader, name: Option<DnsName>) -> Result<Jso
         api.ca.admit(identity).await?;
     }
     let in_force = api.ca.declaration.current();
+    let is_default = name.as_ref().is_some_and(|name| !in_force.declaration.has_own_ciphers(name));
     match in_force.declaration.ciphers(name.as_ref()) {
-        Some(ciphers) => Ok(Json(CipherPolicy { ciphers: ciphers.to_owned(), name })),
+        Some(ciphers) => Ok(Json(CipherPolicy { ciphers: ciphers.to_owned(), name, is_default })),
         None => Err(Refusal::NoCiphers),
     }
 }

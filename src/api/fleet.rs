@@ -15,14 +15,18 @@ use super::caller::{HostKeeper, WithIdentity};
 use super::certs::read_body;
 use super::problem::Refusal;
 use crate::clock::Timestamp;
+use crate::declaration::Declaration;
+use crate::fleet::never_issued::{self, Found, Member, Stretch};
 use crate::fleet::{Holding, Standing};
+use crate::in_force::InForce;
 use crate::issue::IssueError;
+use crate::name::HostName;
 use crate::policy::{Verdict, judge};
-use crate::store::{NewReport, StoreError};
+use crate::store::{Host, NewReport, StoreError};
 use crate::telemetry::FleetCounts;
 use crate::wire::{FleetPage, FleetQuery, Holder, HostReport, MAX_REPORTED, ReportAnswer};
 
-/// Holders that one page looks at: one of 500 with the longest errors is below the MiB that a client reads.
+/// Holders that one page looks at, and most names in it: one of 500 with the longest errors is below the MiB that a client reads.
 const PAGE: usize = 500;
 /// For how long a count of the whole fleet is good enough for metrics.
 const COUNTED: Duration = Duration::from_secs(60);
@@ -57,15 +61,26 @@ pub(super) async fn list(
 async fn page(api: &Api, query: FleetQuery) -> Result<FleetPage, StoreError> {
     let FleetQuery { host, name, lagging, after_host, after_name } = query;
     let after = after_host.zip(after_name).map(|(host, name)| Holder { host, name });
-    let (holdings, next) = api.ca.store.holdings(after, host, name, PAGE).await?;
-    let now = api.ca.clock.now();
+    let (in_force, now) = (api.ca.declaration.current(), api.ca.clock.now());
+    let InForce { declaration, since } = &*in_force;
+    let (holdings, end) = api.ca.store.holdings(after.clone(), host.clone(), name.clone(), PAGE).await?;
+    let (after, name) = (after.as_ref(), name.as_ref());
+    let stretch = Stretch { declaration, since: *since, now, after, name, most: PAGE };
+    let (members, more) = members(api, host, &stretch).await?;
+    let (found, next) = stretch.merge(holdings, end, &members, more);
     let mut page = FleetPage { entries: Vec::new(), seen: 0, first_end: None, next };
-    for holding in holdings {
-        let Some(standing) = standing(api, &holding) else { continue };
-        let Some(entry) = holding.judge(standing, now) else { continue };
+    for (holder, found) in found {
+        let entry = match found {
+            Found::NeverIssued(since) => never_issued::entry(holder, since),
+            Found::Held(holding) => {
+                let Some(standing) = standing(api, declaration, &holding) else { continue };
+                let Some(entry) = holding.judge(standing, now) else { continue };
+                let end = holding.end_without_ca(standing, now);
+                page.first_end = page.first_end.into_iter().chain(end).min_by_key(|end| end.not_after);
+                entry
+            }
+        };
         page.seen += 1;
-        let end = holding.end_without_ca(standing, now);
-        page.first_end = page.first_end.into_iter().chain(end).min_by_key(|end| end.not_after);
         if entry.lag.is_some() || !lagging {
             page.entries.push(entry);
         }
@@ -73,11 +88,26 @@ async fn page(api: &Api, query: FleetQuery) -> Result<FleetPage, StoreError> {
     Ok(page)
 }
 
+/// The hosts of a stretch, and whether others follow: the one that was asked for, or some from where it begins.
+async fn members(api: &Api, host: Option<HostName>, stretch: &Stretch<'_>) -> Result<(Vec<Member>, bool), StoreError> {
+    let (hosts, more) = match host {
+        Some(host) => (api.ca.store.host(&host).into_iter().collect(), false),
+        None => {
+            let (first, limit) = (stretch.after.map(|after| after.host.clone()), stretch.hosts());
+            let hosts = api.ca.store.hosts_from(first, limit).await?;
+            let more = hosts.len() == limit;
+            (hosts, more)
+        }
+    };
+    let member = |Host { name: host, state, since, enrolled, .. }| Member { host, state, since, enrolled };
+    Ok((hosts.into_iter().map(member).collect(), more))
+}
+
 /// None for a host that the store does not know: it has no certificates from this CA that anybody would look after.
-fn standing(api: &Api, holding: &Holding) -> Option<Standing> {
+fn standing(api: &Api, declaration: &Declaration, holding: &Holding) -> Option<Standing> {
     let Holder { host, name } = &holding.holder;
     let found = api.ca.store.host(host)?;
-    let granted = match judge(&api.ca.declaration.current().declaration, host, name) {
+    let granted = match judge(declaration, host, name) {
         Verdict::Granted(grant) => Some(grant.key()),
         Verdict::Denied(_) => None,
     };

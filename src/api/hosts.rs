@@ -12,12 +12,12 @@ use super::caller::HostKeeper;
 use super::decision::Decision;
 use super::problem::Refusal;
 use crate::enrollment::IdentityFork;
-use crate::grant::Grant;
+use crate::grant::{CertificateKind, Grant};
 use crate::host::{HostAction, HostChange, HostState};
 use crate::ledger::Event;
 use crate::name::HostName;
 use crate::policy::entitlements;
-use crate::store::{Host, HostError, NewHostState, StoreError, StoredEntry};
+use crate::store::{Host, HostError, NewHostState, StillValid, StoreError, StoredEntry};
 use crate::wire::{
     AuditQuery, CertificateState, EventKind, HostAnswer, HostCertificate, HostDetails, HostFork, HostGrant,
     HostRequest, HostSummary,
@@ -37,15 +37,18 @@ pub(super) async fn show(
     let Path(host) = host.map_err(|error| Refusal::Malformed(error.to_string()))?;
     let found = api.ca.store.host(&host).ok_or_else(|| HostError::Unknown(host.clone()))?;
     let (change, fork) = last_change(&api, &found).await?;
-    let certificates = api.ca.store.certificates_of(&host, api.ca.clock.now()).await?;
+    let StillValid { newest, more, last_end } = api.ca.store.certificates_of(&host, api.ca.clock.now()).await?;
     let grants = entitlements(&api.ca.declaration.current().declaration, &host);
+    let enrollment = found.enrollment;
     Ok(Json(HostDetails {
         summary: summary(found),
         operator: change.as_ref().map(|change| change.operator.clone()),
         remark: change.and_then(|change| change.remark),
         fork: fork.map(HostFork::from),
         may_have: grants.iter().map(host_grant).collect(),
-        has: certificates.into_iter().filter_map(host_certificate).collect(),
+        has: newest.into_iter().filter_map(|stored| host_certificate(stored, enrollment)).collect(),
+        has_more: more,
+        last_end,
     }))
 }
 
@@ -105,9 +108,10 @@ fn host_grant(grant: &Grant) -> HostGrant {
     }
 }
 
-fn host_certificate(stored: StoredEntry) -> Option<HostCertificate> {
+fn host_certificate(stored: StoredEntry, enrollment: u64) -> Option<HostCertificate> {
     let Event::Certificate(record) = stored.event else { return None };
     let released = stored.state.is_some_and(|state| state.released);
+    let void = record.kind == CertificateKind::Identity && stored.index < enrollment;
     Some(HostCertificate {
         kind: record.kind,
         name: record.name,
@@ -115,5 +119,6 @@ fn host_certificate(stored: StoredEntry) -> Option<HostCertificate> {
         recorded: stored.time,
         not_after: record.not_after,
         state: if released { CertificateState::Issued } else { CertificateState::Recorded },
+        void,
     })
 }

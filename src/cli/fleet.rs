@@ -47,6 +47,8 @@ pub struct Totals {
     pub lagging: usize,
     /// Of these, ended or nearly so, and not renewed.
     pub critical: usize,
+    /// Of what lags: never issued.
+    pub never_issued: usize,
     /// What ends first when nothing is renewed any more.
     pub first_end: Option<FirstEnd>,
 }
@@ -82,15 +84,21 @@ pub fn print_table(mut entries: Vec<FleetEntry>, totals: &Totals, now: Timestamp
 }
 
 fn row(entry: &FleetEntry, now: Timestamp) -> [String; 6] {
-    let newest = entry.report.as_ref().filter(|report| report.serial == entry.serial);
-    let state = newest.map_or("issued", |report| report.deployment.as_str());
+    let certificate = entry.certificate.as_ref();
+    let reported = certificate.zip(entry.report.as_ref());
+    let state = match reported.filter(|(certificate, report)| certificate.serial == report.serial) {
+        Some((_, report)) => report.deployment.as_str(),
+        None if certificate.is_some() => "issued",
+        None => "none",
+    };
     let lags = match entry.lag {
         Some(lag) => format!("for {}: {}", describe(lag.since.until(now)), why(entry, lag)),
         None if !entry.allowed => "no; the declaration gives it no longer".to_owned(),
         None => "no".to_owned(),
     };
     let Holder { host, name } = &entry.holder;
-    let [due, until] = [entry.due, entry.not_after].map(|moment| moment.distance(now));
+    let moments = certificate.map(|certificate| [certificate.due, certificate.not_after]);
+    let [due, until] = moments.map_or_else(|| ["-", "-"].map(str::to_owned), |both| both.map(|one| one.distance(now)));
     [name.to_string(), host.to_string(), state.to_owned(), due, until, lags]
 }
 
@@ -106,6 +114,7 @@ fn why(entry: &FleetEntry, lag: Lag) -> String {
         LagReason::Overdue => "it should have been renewed".to_owned(),
         LagReason::OlderSerial => format!("the host still has serial {serial}"),
         LagReason::Unreported => "the host never said that it has one".to_owned(),
+        LagReason::NeverIssued => "the host may have it and never got one; does its timer run?".to_owned(),
     }
 }
 
@@ -121,16 +130,21 @@ fn owed(entry: &FleetEntry) -> String {
 }
 
 fn summary(totals: &Totals, now: Timestamp) -> String {
-    let Totals { seen, lagging, critical, first_end } = totals;
+    let Totals { seen, lagging, critical, never_issued, first_end } = totals;
     if *seen == 0 {
         return "No host holds a certificate that this asks for.\n".to_owned();
     }
-    let mut text = match seen {
-        1 => format!("1 certificate in use, {lagging} lagging"),
-        _ => format!("{seen} certificates in use, {lagging} lagging"),
+    let mut text = match (seen - never_issued, lagging - never_issued) {
+        (1, lagging) => format!("1 certificate in use, {lagging} lagging"),
+        (in_use, lagging) => format!("{in_use} certificates in use, {lagging} lagging"),
     };
     if *critical > 0 {
         text.push_str(&format!(", {critical} ended or about to"));
+    }
+    match never_issued {
+        0 => {}
+        1 => text.push_str("; 1 never issued"),
+        many => text.push_str(&format!("; {many} never issued")),
     }
     text.push_str(".\n");
     if let Some(FirstEnd { not_after, holder: Holder { host, name } }) = first_end {

@@ -92,6 +92,9 @@ pub struct HostImportSalt {
     /// The master's directory of keys, such as /etc/salt/pki/master; only what is in minions/ there counts
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
+    /// Import a set without any key as well, after which no minion can enrol by its key
+    #[arg(long)]
+    pub allow_empty: bool,
 }
 
 /// `psfca host show`
@@ -273,12 +276,23 @@ fn write_certificates(out: &mut impl Write, details: &HostDetails, now: Timestam
         let (name, identity) = (&certificate.name, certificate.kind == CertificateKind::Identity);
         let entitled = identity || details.may_have.iter().any(|grant| grant.name == *name);
         let name = if identity { "  (identity)".to_owned() } else { format!("  {name}") };
-        let note = if entitled { "" } else { "may have it no longer" };
+        let note = match (entitled, certificate.void) {
+            (_, true) => "void: the host enrolled again since",
+            (false, _) => "may have it no longer",
+            (true, false) => "",
+        };
         let until = certificate.not_after.with_distance(now);
         [name, until, certificate.state.as_str().to_owned(), certificate.serial.to_string(), note.to_owned()]
     });
     let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    out.write_all(align(&rows, rows[0].len()).as_bytes())
+    out.write_all(align(&rows, rows[0].len()).as_bytes())?;
+    if let (1.., Some(end)) = (details.has_more, details.last_end) {
+        // Rounded up, so that the last one is among them.
+        let days = now.until(end).as_secs() / 86_400 + 1;
+        let host = &details.summary.host;
+        writeln!(out, "  and {} more: psfca audit list --host {host} --expiring-within {days}d", details.has_more)?;
+    }
+    Ok(())
 }
 
 /// What a change did.

@@ -90,12 +90,24 @@ pub fn confirmed() -> io::Result<bool> {
 ///
 /// # Errors
 /// When standard output is closed.
-pub fn print_done(recovery: &Recovery) -> io::Result<()> {
+pub fn print_done(recovery: &Recovery, new_ledger_key: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
         "Recovered: a head of {} entries stands in the place of up to {} (entry {} of the ledger, {})",
         recovery.size, recovery.given_up, recovery.size, recovery.time
     )?;
+    if new_ledger_key {
+        writeln!(out, "The ledger's key is now")?;
+        writeln!(out, "  {}", recovery.ledger_key)?;
+        writeln!(
+            out,
+            "Keep it where the old one was kept (ledger.pub) and keep the old one beside it, for checkpoints of"
+        )?;
+        writeln!(
+            out,
+            "before. Put it into the witness.yaml of each witness, and restart the witness before the daemon."
+        )?;
+    }
     writeln!(out, "Next: systemctl start psfca; hosts go on by themselves at their next renewal, and say so")
 }

@@ -165,6 +165,12 @@ impl Declaration {
         own.or_else(|| self.0.ciphers.get(DEFAULT_CIPHERS)).map(String::as_str)
     }
 
+    /// Whether `tls.ciphers` has a line for `name` itself.
+    #[must_use]
+    pub fn has_own_ciphers(&self, name: &DnsName) -> bool {
+        self.0.ciphers.contains_key(name.as_str())
+    }
+
     /// SHA-256 over the files' names and texts, in the order in which they were given.
     #[must_use]
     pub fn digest(&self) -> Digest {

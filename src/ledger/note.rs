@@ -24,7 +24,7 @@ pub enum NoteError {
     /// Not of the form.
     #[error("this is no signed note: {0}")]
     Malformed(&'static str),
-    /// No signature of the key that was asked for.
+    /// No signature of the key that was asked for: its name, and where another key of that name signed, which.
     #[error("the note is not signed by {0}")]
     Unsigned(String),
     /// A signature of that key which does not verify.
@@ -174,12 +174,19 @@ pub(super) fn signature_line(name: &str, hash: [u8; 4], signature: &[u8]) -> Str
 
 /// A note's text, and the first signature that says it is by this key.
 pub(super) fn signature_by<'n>(note: &'n str, name: &str, hash: [u8; 4]) -> Result<(&'n str, Vec<u8>), NoteError> {
-    let (text, mut signatures) = split(note)?;
-    let mine = signatures.find_map(|(by, blob)| {
-        let (found, signature) = blob.split_first_chunk()?;
-        (by == name && *found == hash).then(|| signature.to_vec())
-    });
-    Ok((text, mine.ok_or_else(|| NoteError::Unsigned(name.to_owned()))?))
+    let (text, signatures) = split(note)?;
+    let mut other = None;
+    for (_, blob) in signatures.filter(|(by, _)| *by == name) {
+        match blob.split_first_chunk() {
+            Some((found, signature)) if *found == hash => return Ok((text, signature.to_vec())),
+            Some((found, _)) => other = Some(hex(found)),
+            None => {}
+        }
+    }
+    Err(NoteError::Unsigned(match other {
+        None => name.to_owned(),
+        Some(other) => format!("{name} with the key hash {}, but by one of that name with {other}", hex(&hash)),
+    }))
 }
 
 /// A note's text, with its last newline, and its signatures: name, key hash and signature.
@@ -232,7 +239,15 @@ mod tests {
         let changed = note.replacen("\n1\n", "\n2\n", 1);
         assert!(matches!(signer.verifier().open(&changed), Err(NoteError::WrongSignature(_))));
         let other = self::signer("psf.io/PSF_CA");
-        assert!(matches!(other.verifier().open(&note), Err(NoteError::Unsigned(_))));
+        let hash = |signer: &NoteSigner| hex(&signer.verifier().hash());
+        let said = other.verifier().open(&note).unwrap_err().to_string();
+        let (wanted, found) = (hash(&other), hash(&signer));
+        assert_eq!(
+            said,
+            format!(
+                "the note is not signed by psf.io/PSF_CA with the key hash {wanted}, but by one of that name with {found}"
+            )
+        );
         for bad in ["", "a\n", "a\n\n", "a\n\nb\n", &note[..note.len() - 1], &note.replace('\u{2014}', "-")] {
             assert!(matches!(signer.verifier().open(bad), Err(NoteError::Malformed(_))), "{bad:?}");
         }

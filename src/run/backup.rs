@@ -7,7 +7,9 @@ use anyhow::{Context as _, bail};
 use hyper::Method;
 use zeroize::Zeroizing;
 
-use super::init::{check_owner, choose_passphrase, make_private_directory, read_passphrase, write_trust_bundle};
+use super::init::{
+    check_owner, check_passphrase, choose_passphrase, make_private_directory, read_passphrase, write_trust_bundle,
+};
 use crate::backup::{Progress, Wanted, back_up};
 use crate::cli::backup::{Backup, Reopen, Restore, ask_hosts};
 use crate::client::Client;
@@ -24,7 +26,7 @@ pub(super) fn back_up_ledger(args: &Backup) -> anyhow::Result<ExitCode> {
     check_owner(&config.state_dir, "backup")?;
     let passphrase = match (&args.keys, &args.passphrase_file) {
         (None, _) => None,
-        (Some(_), Some(file)) => Some(read_passphrase(file)?),
+        (Some(_), Some(file)) => Some(check_passphrase(read_passphrase(file)?)?),
         (Some(_), None) => Some(choose_passphrase("the keys")?),
     };
     let keys = args.keys.as_deref().zip(passphrase.as_ref().map(|passphrase| passphrase.as_str()));

@@ -9,6 +9,7 @@ use crate::agent::AgentError;
 use crate::agent::identity::Enrolment;
 use crate::cli;
 use crate::declaration::Rules;
+use crate::name::DnsName;
 use crate::terminal::printable;
 use crate::wire::CipherPolicy;
 
@@ -27,8 +28,16 @@ pub(super) fn run(args: &cli::Ciphers) -> anyhow::Result<ExitCode> {
         let policy: CipherPolicy = client.get_json(&path).await.map_err(AgentError::from)?;
         // For a line of some service's configuration: what is not printable does not belong there.
         cli::host::text(&format!("{}\n", printable(&policy.ciphers)))?;
+        if let Some(name) = args.name.as_ref().filter(|_| policy.is_default) {
+            no_line(name)?;
+        }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// A slip of the pen looks the same as a name that goes by the default.
+fn no_line(name: &DnsName) -> std::io::Result<()> {
+    cli::host::note(&format!("no line for {name} under tls.ciphers; this is the default"))
 }
 
 /// Warnings and notes are left to `psfca check`.
@@ -44,6 +53,9 @@ fn of_files(args: &cli::Ciphers) -> anyhow::Result<ExitCode> {
     match declaration.ciphers(args.name.as_ref()) {
         Some(ciphers) => {
             cli::host::text(&format!("{ciphers}\n"))?;
+            if let Some(name) = args.name.as_ref().filter(|name| !declaration.has_own_ciphers(name)) {
+                no_line(name)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         None => {

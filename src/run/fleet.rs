@@ -8,7 +8,7 @@ use crate::cli;
 use crate::cli::fleet::{Fleet, Totals};
 use crate::client::Client;
 use crate::clock::{Clock as _, SystemClock};
-use crate::wire::{FleetPage, FleetQuery, Holder};
+use crate::wire::{FleetPage, FleetQuery, Holder, LagReason};
 
 /// The exit code for a certificate that ended or will soon, and should have been renewed; as `psfca renew` has it.
 const CRITICAL: u8 = 5;
@@ -27,6 +27,7 @@ async fn show(client: &mut Client, args: &Fleet) -> anyhow::Result<ExitCode> {
         let lags = || page.entries.iter().filter_map(|entry| entry.lag);
         totals.seen += page.seen;
         totals.lagging += lags().count();
+        totals.never_issued += lags().filter(|lag| lag.why == LagReason::NeverIssued).count();
         totals.critical += lags().filter(|lag| lag.critical).count();
         totals.first_end = totals.first_end.into_iter().chain(page.first_end).min_by_key(|end| end.not_after);
         // Programs get each page as it comes, and people the newest trouble first.

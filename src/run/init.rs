@@ -18,7 +18,7 @@ pub(super) fn run(args: &cli::Init) -> anyhow::Result<ExitCode> {
     let config = super::config(&args.config.config)?;
     let passphrase = match (&args.root_key, &args.passphrase_file) {
         (None, _) => None,
-        (Some(_), Some(file)) => Some(read_passphrase(file)?),
+        (Some(_), Some(file)) => Some(check_passphrase(read_passphrase(file)?)?),
         (Some(_), None) => Some(choose_passphrase("the root's key")?),
     };
     let root_key = match (&args.root_key, &passphrase) {
@@ -83,11 +83,11 @@ pub(super) fn check_owner(state: &Path, command: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first line of a file; its line break is not part of the passphrase.
+/// The first line of a file; its line break is not part of the passphrase. What opens something may be of any length.
 pub(super) fn read_passphrase(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("the passphrase in {}", path.display()))?;
     let text = Zeroizing::new(text);
-    check_passphrase(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
 /// Asks twice for a new passphrase that protects `what`.
@@ -102,7 +102,8 @@ pub(super) fn choose_passphrase(what: &str) -> anyhow::Result<Zeroizing<String>>
     check_passphrase(first)
 }
 
-fn check_passphrase(passphrase: Zeroizing<String>) -> anyhow::Result<Zeroizing<String>> {
+/// What is to protect something.
+pub(super) fn check_passphrase(passphrase: Zeroizing<String>) -> anyhow::Result<Zeroizing<String>> {
     if passphrase.chars().count() < 12 {
         bail!("the passphrase has fewer than 12 characters; it is all that protects what it encrypts, so take more");
     }

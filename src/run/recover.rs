@@ -58,7 +58,7 @@ pub(super) fn run(args: &cli::Recover) -> anyhow::Result<ExitCode> {
     };
     let recovery = super::runtime()?.block_on(recover(&wanted))?;
     store.close();
-    print_done(&recovery)?;
+    print_done(&recovery, args.new_ledger_key)?;
     Ok(ExitCode::SUCCESS)
 }
 

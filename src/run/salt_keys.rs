@@ -23,13 +23,25 @@ const ACCEPTED: &str = "minions";
 /// Imports what is good, and says what is not.
 pub(super) fn run(args: &Hosts, import: &HostImportSalt) -> anyhow::Result<ExitCode> {
     let (keys, bad) = read(&import.directory.join(ACCEPTED))?;
-    let body = serde_json::to_vec(&SaltKeys { keys })?;
-    with_admin_socket(args, &import.config, async |client| {
-        let answer: SaltKeysAnswer = send(client, "/v1/salt-keys", body).await.map_err(AgentError::from)?;
-        Ok(cli::hosts::print_salt_keys(answer)?)
-    })?;
+    // The wrong directory, or one that was emptied, looks the same as a master without minions.
+    let missing = keys.is_empty() && !import.allow_empty;
+    if !missing {
+        let body = serde_json::to_vec(&SaltKeys { keys })?;
+        with_admin_socket(args, &import.config, async |client| {
+            let answer: SaltKeysAnswer = send(client, "/v1/salt-keys", body).await.map_err(AgentError::from)?;
+            Ok(cli::hosts::print_salt_keys(answer)?)
+        })?;
+    }
     for problem in &bad {
         cli::host::note(problem)?;
+    }
+    if missing {
+        let shown = import.directory.join(ACCEPTED);
+        bail!(
+            "{} holds no key, and an import is the whole set, so every key would be accepted no longer; nothing was \
+             imported; if that is meant: --allow-empty",
+            shown.display()
+        );
     }
     Ok(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

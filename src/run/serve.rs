@@ -46,6 +46,20 @@ pub(super) fn run(args: &cli::Serve) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What an operator does next where the ledger is not what it must be.
+fn unusable(error: StoreError, config: &CaConfig) -> anyhow::Error {
+    let damaged = matches!(error, StoreError::Damaged(_));
+    let error = anyhow::Error::from(error);
+    if !damaged {
+        return error;
+    }
+    let state = config.state_dir.display();
+    error.context(format!(
+        "the daemon does not start; what is wrong with the ledger says psfca audit verify --state {state}, and psfca \
+         restore makes the CA anew from a backup, in an empty directory: docs/operations.md"
+    ))
+}
+
 async fn serve(config: CaConfig) -> anyhow::Result<()> {
     // Before anything else: a reload that comes early must not end the daemon.
     let watch = reload::Watch::begin(&config)?;
@@ -53,7 +67,7 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let files = CaFiles::in_state(&config.state_dir);
     let authorities = Authorities::load(&files)?;
-    let store = Arc::new(Store::open(&ledger_path(&config.state_dir))?);
+    let store = Arc::new(Store::open(&ledger_path(&config.state_dir)).map_err(|error| unusable(error, &config))?);
     let trust_bundle = authorities.root().pem().to_owned();
     if let Err(error) = init::write_trust_bundle(&config, &trust_bundle) {
         tracing::warn!(error = format!("{error:#}"), "it is served all the same");

@@ -25,8 +25,8 @@ pub enum StoreError {
     },
     /// The file was written by an older version, and is to be read without being changed.
     #[error(
-        "the ledger has schema version {found}, this psfca reads version {known}; its psfca serve brings the ledger to \
-         that version, and the psfca that wrote it can read it as it is"
+        "the ledger has schema version {found}, this psfca reads version {known}; starting psfca serve of this version \
+         once upgrades it, for good; until then the psfca that wrote it can read it"
     )]
     Older {
         /// What the file says.
@@ -37,6 +37,12 @@ pub enum StoreError {
     /// There is no ledger where one should be.
     #[error("there is no ledger at {0}; run psfca init first")]
     Absent(PathBuf),
+    /// There is no ledger where somebody said.
+    #[error("there is no ledger at {0}")]
+    NoFile(PathBuf),
+    /// An entry that is not in the listing that is to go on after it.
+    #[error("entry {0} is not in this listing, so nothing comes after it there")]
+    NotListed(u64),
     /// The disk, the file or SQLite failed; nothing was released.
     #[error("the ledger cannot be read or written: {0}")]
     Unavailable(String),
@@ -53,7 +59,12 @@ pub enum StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                Self::Damaged(error.to_string())
+            }
+            _ => Self::Unavailable(error.to_string()),
+        }
     }
 }
 

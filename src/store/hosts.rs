@@ -13,6 +13,20 @@ use crate::ledger::Event;
 use crate::name::HostName;
 use crate::wire::{AuditQuery, EventKind};
 
+/// Most certificates of a host that are listed.
+const MOST_LISTED: usize = 100;
+
+/// Certificates of a host that are still valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StillValid {
+    /// The newest of them, at most 100, by name, and of each name the newest first.
+    pub newest: Vec<StoredEntry>,
+    /// How many there are beside these.
+    pub more: u64,
+    /// When the last of all of them ends.
+    pub last_end: Option<Timestamp>,
+}
+
 /// Why a host was not changed. Nothing was written.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -51,27 +65,47 @@ impl Store {
             .await?
     }
 
-    /// The newest certificate of each name that `host` received and that is valid at `now`, by name.
+    /// At most `limit` hosts that were enrolled once, by name, from `first` on.
     ///
     /// # Errors
-    /// When the store fails or an entry does not parse.
-    pub async fn certificates_of(&self, host: &HostName, now: Timestamp) -> Result<Vec<StoredEntry>, StoreError> {
-        let host = host.clone();
-        self.read(move |connection| {
-            let newest = newest_certificates(connection, &host, now)?;
-            newest.into_iter().map(|index| certificate(connection, index, now)).collect()
+    /// When the store fails or a row does not parse.
+    pub async fn hosts_from(&self, first: Option<HostName>, limit: usize) -> Result<Vec<Host>, StoreError> {
+        self.read_at_leisure(move |connection| {
+            let first = first.as_ref().map_or("", HostName::as_str);
+            read::hosts_from(connection, first, i64::try_from(limit).unwrap_or(i64::MAX))
         })
         .await
     }
+
+    /// Every certificate that was recorded for `host` and is valid at `now`: the newest in full, the others counted.
+    ///
+    /// # Errors
+    /// When the store fails or an entry does not parse.
+    pub async fn certificates_of(&self, host: &HostName, now: Timestamp) -> Result<StillValid, StoreError> {
+        let host = host.clone();
+        self.read_at_leisure(move |connection| still_valid(connection, &host, now)).await
+    }
 }
 
-fn newest_certificates(connection: &Connection, host: &HostName, now: Timestamp) -> Result<Vec<u64>, StoreError> {
+/// Looks at all that the host ever had, and keeps no more than is listed.
+fn still_valid(connection: &Connection, host: &HostName, now: Timestamp) -> Result<StillValid, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT max(idx) FROM certificate INDEXED BY certificate_by_host
-         WHERE host = ?1 AND not_after >= ?2 GROUP BY name ORDER BY name",
+        "SELECT idx, name, not_after FROM certificate INDEXED BY certificate_by_host
+         WHERE host = ?1 AND not_after >= ?2 ORDER BY idx DESC",
     )?;
-    let rows = statement.query_map(params![host.as_str(), now.unix()], |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut rows = statement.query(params![host.as_str(), now.unix()])?;
+    let (mut listed, mut more, mut last_end) = (Vec::new(), 0, None);
+    while let Some(row) = rows.next()? {
+        last_end = last_end.max(Some(Timestamp::from_unix(row.get(2)?)));
+        if listed.len() < MOST_LISTED {
+            listed.push((row.get::<_, String>(1)?, std::cmp::Reverse(row.get::<_, u64>(0)?)));
+        } else {
+            more += 1;
+        }
+    }
+    listed.sort();
+    let newest = listed.into_iter().map(|(_, index)| certificate(connection, index.0, now));
+    Ok(StillValid { newest: newest.collect::<Result<_, _>>()?, more, last_end })
 }
 
 fn certificate(connection: &Connection, index: u64, now: Timestamp) -> Result<StoredEntry, StoreError> {

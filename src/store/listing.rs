@@ -92,6 +92,9 @@ pub(super) fn page(
     now: Timestamp,
 ) -> Result<(Vec<StoredEntry>, Option<u64>), StoreError> {
     let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE) as usize;
+    if let (Some(_), Some(before)) = (query.expiring_before, query.before) {
+        require_listed(connection, query, before)?;
+    }
     let mut page = Vec::new();
     for mut range in ranges(connection, query)? {
         let mut found = Vec::new();
@@ -112,6 +115,17 @@ pub(super) fn page(
     page.truncate(limit);
     let next = if more { page.last().map(|last| last.index) } else { None };
     Ok((page, next))
+}
+
+/// In the order of ends an index says nothing by itself: what comes after it is known where it is listed. That may
+/// have ended, or been signed, since the page before.
+fn require_listed(connection: &Connection, query: &AuditQuery, before: u64) -> Result<(), StoreError> {
+    let start = i64::try_from(before).unwrap_or(i64::MAX);
+    let query = AuditQuery { before: None, state: None, ..query.clone() };
+    let range = Range { start, end: start.saturating_add(1) };
+    let select = certificates(&query, By::Index, &range, Timestamp::from_unix(0));
+    let found = select.map_or(Ok(Vec::new()), |select| select.run(connection, 1))?;
+    if found.is_empty() { Err(StoreError::NotListed(before)) } else { Ok(()) }
 }
 
 /// A query over one table.

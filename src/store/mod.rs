@@ -50,7 +50,7 @@ use crate::serial::Serial;
 pub use backup::{note_of, write_backup};
 pub use copy::{Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, Indexed, LedgerCopy, Octets};
 pub use error::{RecordError, StoreError};
-pub use hosts::{HostError, NewHostState};
+pub use hosts::{HostError, NewHostState, StillValid};
 pub use identities::ShownIdentity;
 pub use listing::{StoredBody, StoredEntry, StoredState};
 pub use newest::Newest;

@@ -170,6 +170,14 @@ pub(super) fn hosts(connection: &Connection) -> Result<HashMap<HostName, Host>, 
     Ok(rows.map(|row| row.map(|host| (host.name.clone(), host))).collect::<Result<_, _>>()?)
 }
 
+/// At most `limit` of them by name, from `first` on.
+pub(super) fn hosts_from(connection: &Connection, first: &str, limit: i64) -> Result<Vec<Host>, StoreError> {
+    let sql = "SELECT name, state, since, enrolled, idx FROM host WHERE name >= ?1 ORDER BY name LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![first, limit], host_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Entries in the ledger: indices are dense, so it is the last one plus one.
 pub(super) fn size(connection: &Connection) -> Result<u64, StoreError> {
     Ok(connection.prepare_cached("SELECT coalesce(max(idx) + 1, 0) FROM entry")?.query_row([], |row| row.get(0))?)

@@ -9,7 +9,7 @@ use super::tiles::Edge;
 use super::verbs::Verb;
 use super::{Projection, RecordError, Store, StoreError};
 use crate::clock::Timestamp;
-use crate::fleet::{Holding, Told};
+use crate::fleet::{Dates, Holding, Told};
 use crate::host::Remark;
 use crate::name::{DnsName, HostName};
 use crate::serial::Serial;
@@ -123,18 +123,23 @@ fn told(connection: &Connection, holder: &Holder) -> Result<Option<Told>, StoreE
             serial,
             not_after,
             deployment: deployment(row)?,
-            recorded: false,
+            recorded: None,
         })
     });
     let Some(told) = found.optional()? else { return Ok(None) };
-    let recorded = is_recorded(connection, &told.serial, holder)?;
+    let recorded = recorded(connection, &told.serial, holder)?;
     Ok(Some(Told { recorded, ..told }))
 }
 
-fn is_recorded(connection: &Connection, serial: &Serial, holder: &Holder) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM certificate WHERE serial = ?1 AND host = ?2 AND name = ?3 AND role IS NOT NULL";
+fn recorded(connection: &Connection, serial: &Serial, holder: &Holder) -> Result<Option<Dates>, StoreError> {
+    let sql = "SELECT recorded, not_after FROM certificate
+        WHERE serial = ?1 AND host = ?2 AND name = ?3 AND role IS NOT NULL";
     let parameters = params![serial.octets(), holder.host.as_str(), holder.name.as_str()];
-    Ok(connection.prepare_cached(sql)?.exists(parameters)?)
+    let row = |row: &Row<'_>| {
+        let (at, not_after) = (Timestamp::from_unix(row.get(0)?), Timestamp::from_unix(row.get(1)?));
+        Ok(Dates { at, not_after })
+    };
+    Ok(connection.prepare_cached(sql)?.query_row(parameters, row).optional()?)
 }
 
 /// A row of `report` that no report makes.

@@ -12,6 +12,9 @@ pub struct CipherPolicy {
     /// The name that was asked for; none for the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<DnsName>,
+    /// Whether the name has no line of its own, so that this is the default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_default: bool,
     /// One line for the configuration of a service, as OpenSSL reads it.
     pub ciphers: String,
 }

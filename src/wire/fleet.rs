@@ -139,20 +139,15 @@ pub struct FirstEnd {
     pub holder: Holder,
 }
 
-/// The newest certificate of a name on a host, and how far it has come.
+/// A name on a host: its newest certificate, and how far it has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetEntry {
     /// Whose.
     #[serde(flatten)]
     pub holder: Holder,
-    /// The newest serial number that the ledger has for them.
-    pub serial: Serial,
-    /// When it was issued.
-    pub issued: Timestamp,
-    /// When the host should renew it.
-    pub due: Timestamp,
-    /// Its end.
-    pub not_after: Timestamp,
+    /// The newest that the ledger has for them; none where there never was one.
+    #[serde(flatten)]
+    pub certificate: Option<FleetCertificate>,
     /// Whether the declaration in force still gives the name to the host.
     pub allowed: bool,
     /// What the host said last.
@@ -161,6 +156,19 @@ pub struct FleetEntry {
     /// What is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<Lag>,
+}
+
+/// The newest certificate of a name on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetCertificate {
+    /// Its serial number.
+    pub serial: Serial,
+    /// When it was issued.
+    pub issued: Timestamp,
+    /// When the host should renew it.
+    pub due: Timestamp,
+    /// Its end.
+    pub not_after: Timestamp,
 }
 
 /// What a host said of a name, and when.
@@ -206,8 +214,10 @@ pub enum LagReason {
     Owed,
     /// It should have been renewed some time ago.
     Overdue,
-    /// The host has an older one.
+    /// The host has an older one, which is due.
     OlderSerial,
     /// The host never said that it has any.
     Unreported,
+    /// The host may have one and never got any.
+    NeverIssued,
 }

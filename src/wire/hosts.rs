@@ -64,8 +64,15 @@ pub struct HostDetails {
     pub fork: Option<HostFork>,
     /// What the declaration in force gives a host of this name, by name.
     pub may_have: Vec<HostGrant>,
-    /// The newest certificate of each name that is still valid, the identity among them.
+    /// Every certificate that is still valid, identities among them; of more than a hundred the newest. By name, and
+    /// of each name the newest first.
     pub has: Vec<HostCertificate>,
+    /// How many others are still valid.
+    #[serde(default)]
+    pub has_more: u64,
+    /// When the last of all that are still valid ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_end: Option<Timestamp>,
 }
 
 /// Why a host is frozen.
@@ -115,6 +122,9 @@ pub struct HostCertificate {
     pub not_after: Timestamp,
     /// Whether its signature is stored.
     pub state: CertificateState,
+    /// An identity from before the host last enrolled: this CA gives nothing for it any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub void: bool,
 }
 
 /// `POST /v1/hosts/{host}`.

@@ -162,4 +162,18 @@ fn audit_verify_says_what_it_found_and_changes_nothing() {
     std::fs::write(&note, closed.note.replace("\n2", "\n3")).unwrap();
     let (code, _, error) = run(&args);
     assert!(code == Some(1) && error.contains("is not to be believed"), "{error}");
+
+    // By another key of the same name: which is asked for, which signed, and where the right one is given.
+    let pkcs8 = ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+    let other = psfca::ledger::note::NoteSigner::from_pkcs8("psf.io/PSF_CA", pkcs8.as_ref()).unwrap();
+    let text = closed.note.split("\n\n").next().unwrap().to_owned() + "\n";
+    std::fs::write(&note, other.sign(&text)).unwrap();
+    let (code, _, error) = run(&args);
+    let hash = |key: &str| key.split('+').nth(1).unwrap().to_owned();
+    let (wanted, found) = (hash(&closed.key), hash(&other.verifier().to_string()));
+    let said = format!("with the key hash {wanted}, but by one of that name with {found}");
+    assert!(code == Some(1) && error.contains(&said) && error.contains("is given with --key"), "{error}");
+
+    let (code, out, _) = run(&[closed.file.to_str().unwrap(), "--without-signatures"]);
+    assert!(code == Some(0) && out.contains("\nsignatures    left out\n"), "{out}");
 }

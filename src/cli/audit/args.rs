@@ -1,10 +1,12 @@
 //! The words of `psfca audit`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::CaConfigFile;
+use crate::clock::Timestamp;
 use crate::ledger::note::NoteVerifier;
 use crate::name::{HostName, RoleName};
 use crate::serial::Serial;
@@ -120,6 +122,39 @@ impl From<StateWord> for CertificateState {
     }
 }
 
+/// A moment as people say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// A time, or the beginning of a day in UTC.
+    At(Timestamp),
+    /// So long before now.
+    Ago(Duration),
+}
+
+impl Moment {
+    fn parse(text: &str) -> Result<Self, String> {
+        let day = || Timestamp::parse(&format!("{text}T00:00:00Z"));
+        match (Timestamp::parse(text).or_else(|_| day()), span(text)) {
+            (Ok(time), _) => Ok(Self::At(time)),
+            (_, Ok(age)) => Ok(Self::Ago(age)),
+            _ => Err("neither a time (2026-11-21T00:00:00Z), a date (2026-11-21) nor an age (7d)".to_owned()),
+        }
+    }
+
+    /// Which moment that is.
+    #[must_use]
+    pub fn from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::Ago(age) => now.minus(age),
+        }
+    }
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "no span of time like 36h or 7d".to_owned())
+}
+
 /// `psfca audit list`
 #[derive(Debug, Args)]
 pub struct AuditList {
@@ -144,15 +179,15 @@ pub struct AuditList {
     /// Only certificates in this state
     #[arg(long, value_enum)]
     pub state: Option<StateWord>,
-    /// Recorded at or after: a time (2026-11-21T00:00:00Z) or an age (36h, 7d)
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Recorded before: a time or an age
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
+    /// Recorded at or after: a time (2026-11-21T00:00:00Z), the beginning of a day (2026-11-21, UTC) or an age (36h, 7d)
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    pub since: Option<Moment>,
+    /// Recorded before: a time, the beginning of a day or an age
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    pub until: Option<Moment>,
     /// Only certificates still valid, but not for longer than this (12h, 7d); what ends first comes first
-    #[arg(long, value_name = "SPAN")]
-    pub expiring_within: Option<String>,
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub expiring_within: Option<Duration>,
     /// Go on after the entry with this index, the last of the page before
     #[arg(long, value_name = "INDEX")]
     pub before: Option<u64>,
@@ -243,4 +278,25 @@ pub struct AuditExport {
     /// Read this state directory instead of asking the daemon
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_time_a_date_in_utc_or_an_age() {
+        let now = Timestamp::parse("2026-11-27T12:00:00Z").unwrap();
+        for (text, moment) in [
+            ("2026-11-21T09:30:00Z", "2026-11-21T09:30:00Z"),
+            ("2026-11-27", "2026-11-27T00:00:00Z"),
+            ("2024-02-29", "2024-02-29T00:00:00Z"),
+            ("36h", "2026-11-26T00:00:00Z"),
+        ] {
+            assert_eq!(Moment::parse(text).unwrap().from(now).to_string(), moment, "{text}");
+        }
+        for text in ["", "yesterday", "2026-02-29", "2026-11-27T12", "27.11.2026", "7"] {
+            assert!(Moment::parse(text).is_err(), "{text}");
+        }
+    }
 }

@@ -133,7 +133,7 @@ pub fn print_certificate(entry: &AuditEntry, certificate: &AuditCertificate, now
     let state = match certificate.state {
         CertificateState::Issued => "issued",
         CertificateState::Recorded => {
-            "recorded: the daemon stopped before it stored a signature; the certificate may or may not exist"
+            "recorded: the daemon stopped before it stored a signature, or is storing it at this moment; the certificate may or may not exist"
         }
     };
     line(&mut out, "state", state)?;

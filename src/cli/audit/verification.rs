@@ -12,6 +12,8 @@ const BAR: u64 = 40;
 /// Prints differences as they are found, and how far it is where somebody watches.
 pub struct Printer {
     json: bool,
+    /// Whether signatures are verified.
+    signatures: bool,
     total: u64,
     watched: bool,
     /// How many columns of the bar are drawn.
@@ -20,10 +22,10 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// For a ledger of about `total` entries.
+    /// For a ledger of about `total` entries; `signatures` says whether those of certificates are verified.
     #[must_use]
-    pub fn new(json: bool, total: u64) -> Self {
-        Self { json, total: total.max(1), watched: io::stderr().is_terminal(), drawn: None, error: None }
+    pub fn new(json: bool, signatures: bool, total: u64) -> Self {
+        Self { json, signatures, total: total.max(1), watched: io::stderr().is_terminal(), drawn: None, error: None }
     }
 
     /// One difference, on a line of its own.
@@ -73,17 +75,24 @@ impl Printer {
         line("entries", summary.entries.to_string())?;
         line("root", summary.root.to_string())?;
         let unreleased = match summary.unreleased {
-            0 => "all with their signatures".to_owned(),
-            some => format!("{some} of them without a signature: recorded, and perhaps never released"),
+            0 if self.signatures => ", all with their signatures".to_owned(),
+            0 => String::new(),
+            some => format!(
+                ", {some} of them without a signature: recorded, and perhaps never released, or being stored at this moment"
+            ),
         };
-        line("certificates", format!("{}, {unreleased}", summary.certificates))?;
+        line("certificates", format!("{}{unreleased}", summary.certificates))?;
         if summary.dropped > 0 {
             line(
                 "dropped",
                 format!("{} bodies, after their retention; their hashes are in the entries", summary.dropped),
             )?;
         }
-        line("signatures", format!("{} verified", summary.signatures))?;
+        let signatures = match self.signatures {
+            true => format!("{} verified", summary.signatures),
+            false => "left out".to_owned(),
+        };
+        line("signatures", signatures)?;
         let checkpoint = against.map_or_else(
             || "none was given, so that this ledger was not exchanged is not shown (--against)".to_owned(),
             |checkpoint| format!("that of {} with {} entries", checkpoint.origin, checkpoint.size),

@@ -13,7 +13,7 @@ use hyper::Method;
 
 use crate::cli::{self, AuditCommand};
 use crate::client::{Client, ClientError};
-use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::clock::{Clock as _, SystemClock};
 use crate::serial::Serial;
 use crate::wire::{AuditCertificate, AuditEntry, AuditEvent, AuditPage, AuditQuery, LEDGER_KEY_HEADER};
 
@@ -34,7 +34,6 @@ pub(super) fn run(args: &cli::Audit) -> anyhow::Result<ExitCode> {
 
 fn list(args: &cli::AuditList) -> anyhow::Result<ExitCode> {
     let now = SystemClock.now();
-    let moment = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
     let query = AuditQuery {
         event: args.event.map(Into::into),
         name: args.name.clone(),
@@ -42,9 +41,9 @@ fn list(args: &cli::AuditList) -> anyhow::Result<ExitCode> {
         role: args.role.clone(),
         serial: args.serial.clone(),
         state: args.state.map(Into::into),
-        since: moment(&args.since)?,
-        until: moment(&args.until)?,
-        expiring_before: args.expiring_within.as_deref().map(span).transpose()?.map(|span| now.plus(span)),
+        since: args.since.map(|since| since.from(now)),
+        until: args.until.map(|until| until.from(now)),
+        expiring_before: args.expiring_within.map(|span| now.plus(span)),
         before: args.before,
         limit: None,
     };
@@ -150,18 +149,4 @@ async fn page(client: &mut Client, query: &AuditQuery) -> Result<AuditPage, Clie
 fn percent_encode(text: &str) -> String {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     text.bytes().map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-}
-
-/// A time, or an age before `now`.
-fn moment(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
-    if let Ok(time) = Timestamp::parse(text) {
-        return Ok(time);
-    }
-    let age =
-        span(text).with_context(|| format!("{text:?} is neither a time (2026-11-21T00:00:00Z) nor an age (7d)"))?;
-    Ok(now.minus(age))
-}
-
-fn span(text: &str) -> anyhow::Result<std::time::Duration> {
-    humantime::parse_duration(text).with_context(|| format!("{text:?} is no span of time like 36h or 7d"))
 }

@@ -11,8 +11,8 @@ use crate::ca::key_file::load_ledger_key;
 use crate::cli::AuditVerify;
 use crate::cli::audit::verification::Printer;
 use crate::init::ledger_path;
-use crate::ledger::checkpoint::Checkpoint;
-use crate::ledger::note::NoteVerifier;
+use crate::ledger::checkpoint::{Checkpoint, ProofError};
+use crate::ledger::note::{NoteError, NoteVerifier};
 use crate::store::LedgerCopy;
 use crate::verification::{Wanted, verify};
 
@@ -22,18 +22,29 @@ const MAX_CHECKPOINT: u64 = 64 * 1024;
 /// Checks a ledger; exit code 0 means that everything holds, 1 that something does not.
 pub(super) fn run(args: &AuditVerify) -> anyhow::Result<ExitCode> {
     let (file, state) = place(args)?;
-    let against =
-        args.against.as_deref().map(|path| checkpoint(path, args.key.as_ref(), state.as_deref())).transpose()?;
+    let against = args.against.as_deref().map(|path| checkpoint(path, args.key.as_ref(), state.as_deref()));
+    let against = against.transpose().map_err(by_another_key)?;
     let copy = LedgerCopy::open(&file)?;
     let signature_threads =
         if args.without_signatures { 0 } else { std::thread::available_parallelism().map_or(1, usize::from) };
     let wanted = Wanted { against: against.as_ref(), signature_threads };
-    let printer = std::cell::RefCell::new(Printer::new(args.json, copy.count().unwrap_or(0)));
+    let printer = Printer::new(args.json, !args.without_signatures, copy.count().unwrap_or(0));
+    let printer = std::cell::RefCell::new(printer);
     let summary = verify(&copy, wanted, &mut |finding| printer.borrow_mut().finding(&finding), &mut |entries| {
         printer.borrow_mut().progress(entries)
     })?;
     printer.into_inner().summary(&summary, against.as_ref())?;
     Ok(if summary.differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A checkpoint may be older than the ledger's key.
+fn by_another_key(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(ProofError::Note(NoteError::Unsigned(_))) => {
+            error.context("the checkpoint and the key do not go together; the key that signed it is given with --key")
+        }
+        _ => error,
+    }
 }
 
 /// The ledger's file, and the state directory where one was given.

@@ -110,11 +110,11 @@ impl LedgerCopy {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         // What this user may not look at is not missing.
         let metadata = path.metadata().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::Absent(path.to_owned()),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::NoFile(path.to_owned()),
             _ => StoreError::Unavailable(format!("{}: {error}", path.display())),
         })?;
         if !metadata.is_file() {
-            return Err(StoreError::Absent(path.to_owned()));
+            return Err(StoreError::NoFile(path.to_owned()));
         }
         let log = beside(path, "-wal");
         let unlocked = !log.exists();

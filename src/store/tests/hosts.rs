@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::host::OperatorName;
+use crate::store::StillValid;
 
 fn change_by(action: HostAction) -> NewHostState {
     NewHostState {
@@ -84,7 +85,7 @@ async fn r2_a_host_that_was_replaced_cannot_come_again_with_the_token_that_it_sp
 }
 
 #[tokio::test]
-async fn what_a_host_has_is_the_newest_of_each_name_that_is_valid() {
+async fn what_a_host_has_is_every_certificate_that_is_still_valid() {
     let ledger = Ledger::new();
     let store = ledger.with_host().await;
     for (number, name) in [(20, "a.psf.io"), (21, "b.psf.io"), (22, "a.psf.io")] {
@@ -93,6 +94,22 @@ async fn what_a_host_has_is_the_newest_of_each_name_that_is_valid() {
         let _ = store.record(draft).await.unwrap();
     }
     let found = store.certificates_of(&pg0(), NOW).await.unwrap();
-    assert_eq!(found.iter().map(|entry| entry.index).collect::<Vec<_>>(), [6, 5, 2], "a, b and the identity");
-    assert!(store.certificates_of(&pg0(), at(86_401)).await.unwrap().is_empty());
+    let indices: Vec<_> = found.newest.iter().map(|entry| entry.index).collect();
+    assert_eq!((indices, found.more), (vec![6, 4, 5, 2], 0), "a twice, b and the identity");
+    let later = store.certificates_of(&pg0(), at(86_401)).await.unwrap();
+    assert_eq!(later, StillValid { newest: Vec::new(), more: 0, last_end: None });
+}
+
+#[tokio::test]
+async fn of_more_than_a_hundred_valid_certificates_the_newest_are_listed_and_the_others_counted() {
+    let ledger = Ledger::new();
+    let store = ledger.with_host().await;
+    for number in 20..120 {
+        let draft = Draft::new(NOW, record(number), tbs(number).into(), Condition::Always).unwrap();
+        let _ = store.record(draft).await.unwrap();
+    }
+    let found = store.certificates_of(&pg0(), NOW).await.unwrap();
+    assert_eq!((found.newest.len(), found.more), (100, 1), "the identity is the oldest");
+    assert!(found.newest.iter().all(|entry| entry.index > 2), "{found:?}");
+    assert!(found.last_end.is_some());
 }

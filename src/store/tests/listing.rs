@@ -254,3 +254,22 @@ async fn a_time_range_finds_everything_also_where_clocks_went_back() {
         assert_eq!(listed(&store, query).await, expected.into_iter().rev().collect::<Vec<_>>(), "{since} to {until}");
     }
 }
+
+#[tokio::test]
+async fn in_the_order_of_ends_what_is_not_listed_is_no_place_to_go_on() {
+    let ledger = Ledger::new();
+    let store = ledger.with_host().await;
+    let _ = store.record(draft(20, Condition::Always)).await.unwrap();
+    let expiring =
+        |before| AuditQuery { expiring_before: Some(at(90_000)), before: Some(before), ..AuditQuery::default() };
+    let listed = store.entries(AuditQuery { before: None, ..expiring(0) }, NOW).await.unwrap().0;
+    let last = listed.last().unwrap().index;
+    assert!(store.entries(expiring(last), NOW).await.unwrap().0.is_empty());
+    // It has ended since.
+    store.entries(expiring(last), at(86_401)).await.unwrap();
+    let of_another = AuditQuery { name: Some("other.psf.io".to_owned()), ..expiring(last) };
+    for query in [expiring(0), expiring(99), expiring(u64::MAX), of_another] {
+        let refused = store.entries(query, NOW).await.unwrap_err();
+        assert!(matches!(refused, StoreError::NotListed(_)), "{refused}");
+    }
+}
