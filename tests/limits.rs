@@ -360,6 +360,32 @@ fn who_is_refused_all_the_time_does_not_fill_the_log() {
 }
 
 #[test]
+fn a_host_that_is_refused_all_the_time_fills_no_log_and_hides_no_other() {
+    let mut ca = Ca::made_with("");
+    let Some(clock) = Stopped::serve(&mut ca) else { return };
+    let [disabled, other] = ["pg0.iad1.psf.io", "pg1.iad1.psf.io"].map(|name| Host::enroll(&ca, name));
+    let mut stream = tls_as(&ca, &disabled);
+    ca.ok(&["host", "disable", "pg0.iad1.psf.io"]);
+    let lines = || ca.log().lines().filter(|line| line.contains("reason=\"disabled\"")).count();
+    for _ in 0..300 {
+        let answer = exchange(&mut stream, b"GET /v1/certs HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    }
+    assert_eq!(lines(), 100);
+    assert_eq!(ask_as(&ca, &other, &[], "/v1/nothing").status, 404);
+    ca.wait_for_log("reason=\"no-such-path\"");
+    clock.set(1);
+    assert_eq!(ask_as(&ca, &disabled, &[], "/v1/certs").status, 403);
+    ca.wait_for_log("left_out=200");
+    assert_eq!(lines(), 101);
+    // What is issued is always told, and what operators do.
+    let mut stream = tls_as(&ca, &other);
+    assert_eq!(granted(&flood(&mut stream, &csr(other.dir(), &P256), 60)), 60);
+    let told = |what: &str| ca.log().lines().filter(|line| line.contains(what)).count();
+    assert_eq!(told("name=postgresql.psf.io"), 60);
+}
+
+#[test]
 fn who_does_not_take_the_answers_is_cut_after_the_time_for_a_request() {
     let ca = serving("request_seconds: 1, header_seconds: 300");
     let mut stream = tls(&ca);
