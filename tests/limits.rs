@@ -6,6 +6,7 @@ mod support;
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -383,6 +384,20 @@ fn a_host_that_is_refused_all_the_time_fills_no_log_and_hides_no_other() {
     assert_eq!(granted(&flood(&mut stream, &csr(other.dir(), &P256), 60)), 60);
     let told = |what: &str| ca.log().lines().filter(|line| line.contains(what)).count();
     assert_eq!(told("name=postgresql.psf.io"), 60);
+}
+
+#[test]
+fn idle_connections_to_the_admin_socket_are_bounded_and_keep_no_operator_out() {
+    let ca = Ca::start();
+    let attack: Vec<_> = (0..300).map(|_| UnixStream::connect(ca.admin_socket()).unwrap()).collect();
+    ca.ok(&["token", "pg0.iad1.psf.io"]);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", ca.pid())).unwrap().count();
+    assert!(open < 200, "{open} open files");
+    let mut first = &attack[0];
+    first.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    assert_eq!(read_all(&mut first), "", "the oldest was closed");
+    ca.wait_for_log("too many connections to the admin socket; one of uid ");
+    works(&ca, "pg1.iad1.psf.io");
 }
 
 #[test]
