@@ -4,10 +4,12 @@
 mod support;
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Stdio};
 
 use psfca::ca::key_file::load_ledger_key;
 use serde_json::Value;
+use support::connections::connect_from;
 use support::rollback::{copy_ledger, next_second};
 use support::strace::{Strace, usable};
 use support::tools::{said, succeed};
@@ -252,6 +254,22 @@ fn a_recovery_moves_the_witness_on_and_no_rollback_does() {
     ca.serve();
     refused(&host, NOT_WITNESSED);
     assert_eq!(witness.remembered(), before);
+}
+
+#[test]
+fn idle_connections_keep_no_daemon_from_its_witness() {
+    let (mut ca, witness, host) = witnessed();
+    ca.terminate();
+    let attack: Vec<_> = (0..200).map(|_| TcpStream::connect(&witness.address).unwrap()).collect();
+    ca.serve();
+    host.ok(&["renew", "--force"]);
+    drop(attack);
+    ca.terminate();
+    let from = |n: usize| Ipv4Addr::new(127, 1, 0, (n + 1) as u8);
+    let attack: Vec<_> = (0..200).map(|n| connect_from(from(n), &witness.address)).collect();
+    ca.serve();
+    host.ok(&["renew", "--force"]);
+    drop(attack);
 }
 
 #[test]
