@@ -301,3 +301,27 @@ fn what_is_no_report_is_refused_whole_and_leaves_what_was_said_before() {
     assert_eq!(report(&ca, &host, &whole(&[])).refusal(), (403, "not-enrolled".to_owned()));
     assert!(fleet(&ca, &[]).is_empty(), "who was removed is no part of the fleet");
 }
+
+#[test]
+fn a_report_that_cannot_be_read_hides_no_other() {
+    let mut ca = Ca::start();
+    let host = Host::enroll(&ca, PG);
+    host.ok(&["renew"]);
+    let before = fleet(&ca, &[]);
+    assert_eq!(before.len(), 3);
+    ca.terminate();
+    let sql = rusqlite::Connection::open(ca.state().join("ledger.sqlite3")).unwrap();
+    for damage in ["state = 'fine'", "serial = x''", "state = 'owed', since = NULL, attempts = 1"] {
+        let changed = sql.execute(&format!("UPDATE report SET {damage} WHERE name = '{NAME}'"), []).unwrap();
+        assert_eq!(changed, 1);
+        ca.serve();
+        let (mut seen, mut expected) = (fleet(&ca, &[]), before.clone());
+        assert_eq!(seen.len(), 3, "{damage}");
+        for entry in seen.iter_mut().chain(&mut expected).filter(|entry| entry["name"] == NAME) {
+            entry.as_object_mut().unwrap().remove("report");
+        }
+        assert_eq!(seen, expected, "{damage}");
+        ca.wait_for_log("what pg0.iad1.psf.io said of postgresql.psf.io cannot be read");
+        ca.terminate();
+    }
+}

@@ -6,6 +6,7 @@ mod support;
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -357,6 +358,46 @@ fn who_is_refused_all_the_time_does_not_fill_the_log() {
     clock.set(1);
     assert_eq!(ask(&ca, &[], "/nothing").status, 404);
     ca.wait_for_log("left_out=200");
+}
+
+#[test]
+fn a_host_that_is_refused_all_the_time_fills_no_log_and_hides_no_other() {
+    let mut ca = Ca::made_with("");
+    let Some(clock) = Stopped::serve(&mut ca) else { return };
+    let [disabled, other] = ["pg0.iad1.psf.io", "pg1.iad1.psf.io"].map(|name| Host::enroll(&ca, name));
+    let mut stream = tls_as(&ca, &disabled);
+    ca.ok(&["host", "disable", "pg0.iad1.psf.io"]);
+    let lines = || ca.log().lines().filter(|line| line.contains("reason=\"disabled\"")).count();
+    for _ in 0..300 {
+        let answer = exchange(&mut stream, b"GET /v1/certs HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    }
+    assert_eq!(lines(), 100);
+    assert_eq!(ask_as(&ca, &other, &[], "/v1/nothing").status, 404);
+    ca.wait_for_log("reason=\"no-such-path\"");
+    clock.set(1);
+    assert_eq!(ask_as(&ca, &disabled, &[], "/v1/certs").status, 403);
+    ca.wait_for_log("left_out=200");
+    assert_eq!(lines(), 101);
+    // What is issued is always told, and what operators do.
+    let mut stream = tls_as(&ca, &other);
+    assert_eq!(granted(&flood(&mut stream, &csr(other.dir(), &P256), 60)), 60);
+    let told = |what: &str| ca.log().lines().filter(|line| line.contains(what)).count();
+    assert_eq!(told("name=postgresql.psf.io"), 60);
+}
+
+#[test]
+fn idle_connections_to_the_admin_socket_are_bounded_and_keep_no_operator_out() {
+    let ca = Ca::start();
+    let attack: Vec<_> = (0..300).map(|_| UnixStream::connect(ca.admin_socket()).unwrap()).collect();
+    ca.ok(&["token", "pg0.iad1.psf.io"]);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", ca.pid())).unwrap().count();
+    assert!(open < 200, "{open} open files");
+    let mut first = &attack[0];
+    first.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    assert_eq!(read_all(&mut first), "", "the oldest was closed");
+    ca.wait_for_log("too many connections to the admin socket; one of uid ");
+    works(&ca, "pg1.iad1.psf.io");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use psfca::clock::Clock as _;
+use psfca::name::HostName;
 use psfca::store::{LedgerCopy, Store, Sweep};
 use psfca::verification::{Summary, Wanted, verify};
 use support::stored_ledger::Books;
@@ -120,4 +121,26 @@ async fn r9_after_every_step_of_a_sweep_the_ledger_holds_and_the_next_start_goes
         assert_eq!((before.dropped + rest.dropped(), holds(&file).dropped), (700, 700));
     }
     assert_eq!(left[..4], [256, 512, 700, 700], "three steps of bodies, then pages");
+}
+
+/// A daemon whose clock was ahead for a while has dropped bodies of what has not ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_identity_lost_its_body_gets_a_new_one_and_holds_up_nobody() {
+    let books = Books::open().await;
+    let host = HostName::parse("pg0.iad1.psf.io").unwrap();
+    let (token, _) = books.ca.make_token(&host, false, 0).await.unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+    let first = books.ca.enroll(&token, request.der()).await.unwrap().0.serial;
+    let other = books.enroll("pg1.iad1.psf.io").await;
+    let renewed = books.renew(&other).await;
+    assert!(books.drop_bodies(40 * 86_400).await >= 3);
+
+    let again = books.renew(&other).await;
+    assert_ne!(again.serial, renewed.serial);
+    assert_eq!(books.renew(&other).await.serial, again.serial, "it is the one that is given again");
+    let enrolled = books.ca.enroll(&token, request.der()).await.unwrap().0.serial;
+    assert_ne!(enrolled, first);
+    books.issue(&[again], 10).await;
+    holds(&psfca::init::ledger_path(&books.state()));
 }

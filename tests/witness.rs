@@ -4,10 +4,12 @@
 mod support;
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Stdio};
 
 use psfca::ca::key_file::load_ledger_key;
 use serde_json::Value;
+use support::connections::connect_from;
 use support::rollback::{copy_ledger, next_second};
 use support::strace::{Strace, usable};
 use support::tools::{said, succeed};
@@ -278,6 +280,22 @@ fn an_honest_recovery_is_no_fork_to_the_witness() {
     assert!(log.contains("the ledger was recovered by the root's word"), "{log}");
     assert!(!log.contains("FORK") && !log.contains("WENT BACK"), "{log}");
     assert!(witness.remembered() > seen);
+}
+
+#[test]
+fn idle_connections_keep_no_daemon_from_its_witness() {
+    let (mut ca, witness, host) = witnessed();
+    ca.terminate();
+    let attack: Vec<_> = (0..200).map(|_| TcpStream::connect(&witness.address).unwrap()).collect();
+    ca.serve();
+    host.ok(&["renew", "--force"]);
+    drop(attack);
+    ca.terminate();
+    let from = |n: usize| Ipv4Addr::new(127, 1, 0, (n + 1) as u8);
+    let attack: Vec<_> = (0..200).map(|n| connect_from(from(n), &witness.address)).collect();
+    ca.serve();
+    host.ok(&["renew", "--force"]);
+    drop(attack);
 }
 
 #[test]

@@ -49,7 +49,6 @@ pub(super) enum Decision {
 pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().cloned();
     let who = caller(peer.as_ref());
-    let anonymous = matches!(peer, Some(Peer::Network { identity: None, .. }));
     let method = request.method().clone();
     // The path only, and only its beginning: it comes from the network. What does is logged as a text and
     // not as a value of its own (`%`): the log's lines quote texts, so none can look like another field.
@@ -77,14 +76,16 @@ pub(super) async fn report(State(api): State<Arc<Api>>, request: Request, next: 
             if let Some(refused) = noted.as_ref().and_then(|noted| noted.by(peer.as_ref())) {
                 api.ca.store.note_refusal(api.ca.clock.now(), refused);
             }
-            let status = response.status();
-            // Who is refused by a limit, or needs no identity to be refused, must not fill the log.
-            let left_out =
-                if anonymous || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-                    api.throttle.log_line(api.ca.clock.now())
-                } else {
-                    Some(0)
-                };
+            let (status, now) = (response.status(), api.ca.clock.now());
+            let by_a_limit = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+            // Nobody on the network may fill the log by being refused, and no host may hide the refusals of others.
+            let left_out = match &peer {
+                Some(Peer::Network { identity: Some(identity), .. }) if !by_a_limit => {
+                    api.throttle.log_line_of(&identity.host, now)
+                }
+                Some(Peer::Operator { .. }) if !by_a_limit => Some(0),
+                _ => api.throttle.log_line(now),
+            };
             if let Some(left_out) = left_out {
                 let status = status.as_u16();
                 let (method, detail) = (cut(method.as_str(), MAX_METHOD), cut(detail, MAX_DETAIL));

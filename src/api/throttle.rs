@@ -1,7 +1,7 @@
 //! What one host, one address, and all hosts together may ask for. `docs/architecture.md` says why it is so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -20,7 +20,7 @@ use crate::source::Source;
 const REMEMBERED: usize = 16_384;
 /// Reports of one host: one a day, and one after each run that changed something; a script may issue many names in turn.
 const REPORTS: Rate = Rate::per_minute(count(60), count(2));
-/// Log lines about refusals that anyone can cause as often as they like.
+/// Log lines about refusals that anyone can cause as often as they like, and that each host can.
 const LINES: Rate = Rate::per_minute(count(100), count(60));
 
 /// Counts what is asked for.
@@ -30,6 +30,8 @@ pub struct Throttle {
     enroll: Rates<Source>,
     report: Rates<HostName>,
     lines: LogGate,
+    host_lines: Rates<HostName>,
+    host_lines_left_out: AtomicU64,
     at_work: AtomicUsize,
     /// Requests of hosts at one time; those beyond are served only where they are urgent.
     ordinary: usize,
@@ -46,6 +48,8 @@ impl Throttle {
             enroll: Rates::new(limits.enroll, REMEMBERED),
             report: Rates::new(REPORTS, REMEMBERED),
             lines: LogGate::new(LINES),
+            host_lines: Rates::new(LINES, REMEMBERED),
+            host_lines_left_out: AtomicU64::new(0),
             at_work: AtomicUsize::new(0),
             // A connection has one request at a time. The last quarter of them is for those who cannot wait.
             ordinary: limits.connections - limits.connections / 4,
@@ -77,6 +81,17 @@ impl Throttle {
     /// Whether to log a refusal that anyone can cause: then how many were not logged before it.
     pub(super) fn log_line(&self, now: Timestamp) -> Option<u64> {
         self.lines.pass(now)
+    }
+
+    /// Whether to log a refusal of `host`, on which no other's depends: then how many of hosts were not logged before it.
+    pub(super) fn log_line_of(&self, host: &HostName, now: Timestamp) -> Option<u64> {
+        match self.host_lines.take(host, now) {
+            Ok(()) => Some(self.host_lines_left_out.swap(0, Ordering::Relaxed)),
+            Err(_) => {
+                self.host_lines_left_out.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
     }
 }
 

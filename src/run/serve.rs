@@ -99,12 +99,12 @@ async fn serve(config: CaConfig) -> anyhow::Result<()> {
         taking: config.limits.request,
     };
     let (trust_domain, counted, clock) = (config.trust_domain.clone(), Arc::clone(&metrics), Arc::clone(&ca.clock));
-    let network = Network::bind(config.listen, Arc::clone(&tls), trust_domain, limits, counted, clock)
+    let network = Network::bind(config.listen, Arc::clone(&tls), trust_domain, limits, counted, Arc::clone(&clock))
         .await
         .with_context(|| format!("the daemon cannot listen on {}", config.listen))?;
     let listening = network.local_address()?;
     let group = config.admin_group.as_deref().map(accounts::group_id).transpose()?;
-    let admin = AdminSocket::bind(&config.admin_socket, group)?;
+    let admin = AdminSocket::bind(&config.admin_socket, group, clock)?;
 
     let api = Arc::new(Api {
         ca: Arc::clone(&ca),

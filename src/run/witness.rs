@@ -15,10 +15,12 @@ use crate::telemetry::start_logging;
 use crate::witness::settings::Settings;
 use crate::witness::{Witness, http};
 
-/// Daemons that ask at a time; each keeps one connection.
+/// Daemons that ask at a time; each keeps one connection. One more takes the place of the oldest, which is made again.
 const CONNECTIONS: usize = 64;
+/// Of these, from one address.
+const SHARE: usize = 16;
 /// Time until a request's head is complete. A connection that is idle for longer is made again.
-const HEADER: Duration = Duration::from_secs(60);
+const HEADER: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT, or only says which key it has.
 pub(super) fn run(args: &cli::Witness) -> anyhow::Result<ExitCode> {
@@ -31,7 +33,7 @@ pub(super) fn run(args: &cli::Witness) -> anyhow::Result<ExitCode> {
     let witness = Arc::new(Witness::open(settings, Arc::new(SystemClock))?);
     start_logging(args.log == cli::LogFormat::Json);
     super::runtime()?.block_on(async {
-        let listener = Plain::bind(listen, CONNECTIONS, HEADER).await;
+        let listener = Plain::bind(listen, CONNECTIONS, SHARE, HEADER, Arc::new(SystemClock)).await;
         let listener = listener.with_context(|| format!("the witness cannot listen on {listen}"))?;
         let address = listener.local_address()?;
         let (stop, stopped) = watch::channel(false);

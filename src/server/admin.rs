@@ -3,20 +3,30 @@
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::UnixListener;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use super::places::{Place, Places};
 use super::{DRAIN, connection};
 use crate::ca::identity::Peer;
+use crate::clock::Clock;
+use crate::rate::{LogGate, Rate, count};
 
 /// Owner and group may connect, nobody else.
 const MODE: u32 = 0o660;
 /// Operators type; they may take their time between two requests.
 const IDLE: Duration = Duration::from_secs(60);
+/// Connections at one time, and of these with one user: few enough for the files that the daemon may open besides the
+/// network's.
+const CONNECTIONS: usize = 64;
+const SHARE: usize = 32;
+/// Log lines about connections, which every operator can cause as often as they like.
+const LINES: Rate = Rate::per_minute(count(100), count(60));
 
 /// Why the socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -39,19 +49,33 @@ pub enum AdminSocketError {
 }
 
 /// The listener for operators. The file is removed when it is dropped.
-#[derive(Debug)]
 pub struct AdminSocket {
     listener: UnixListener,
     path: PathBuf,
+    lines: Arc<Lines>,
+}
+
+/// What is said about connections, at a bounded rate.
+struct Lines {
+    clock: Arc<dyn Clock>,
+    gate: LogGate,
+}
+
+impl Lines {
+    fn warn(&self, what: std::fmt::Arguments<'_>) {
+        if let Some(left_out) = self.gate.pass(self.clock.now()) {
+            tracing::warn!(left_out, "{what}");
+        }
+    }
 }
 
 impl AdminSocket {
     /// Makes the socket at `path`, mode 0660 and owned by the group with id `group` where one is
-    /// given. A socket that a killed daemon left behind is replaced.
+    /// given. A socket that a killed daemon left behind is replaced. The clock is for the rate of log lines.
     ///
     /// # Errors
     /// [`AdminSocketError`].
-    pub fn bind(path: &Path, group: Option<u32>) -> Result<Self, AdminSocketError> {
+    pub fn bind(path: &Path, group: Option<u32>, clock: Arc<dyn Clock>) -> Result<Self, AdminSocketError> {
         let file = |source| AdminSocketError::File { path: path.to_owned(), source };
         match std::fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => return Err(AdminSocketError::NotASocket(path.to_owned())),
@@ -77,12 +101,15 @@ impl AdminSocket {
         std::fs::set_permissions(&made, std::fs::Permissions::from_mode(MODE)).map_err(file)?;
         std::fs::rename(&made, path).map_err(file)?;
         std::fs::remove_dir(&private).map_err(file)?;
-        Ok(Self { listener, path: path.to_owned() })
+        let lines = Arc::new(Lines { clock, gate: LogGate::new(LINES) });
+        Ok(Self { listener, path: path.to_owned(), lines })
     }
 
     /// Serves until `stop` changes, then lets open connections finish.
     pub async fn serve(self, router: Router, mut stop: watch::Receiver<bool>) {
         let graceful = GracefulShutdown::new();
+        // Counted apart from those of the network.
+        let places = Places::new(CONNECTIONS, SHARE, Arc::default());
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -91,7 +118,7 @@ impl AdminSocket {
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "no connection could be accepted on the admin socket");
+                    self.lines.warn(format_args!("no connection could be accepted on the admin socket: {error}"));
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -99,19 +126,36 @@ impl AdminSocket {
             let uid = match stream.peer_cred() {
                 Ok(credentials) => credentials.uid(),
                 Err(error) => {
-                    tracing::warn!(%error, "the admin socket's peer is unknown; the connection was closed");
+                    self.lines
+                        .warn(format_args!("the admin socket's peer is unknown; the connection was closed: {error}"));
                     continue;
                 }
             };
-            let peer = Peer::Operator { uid };
-            let serving = connection::serve(stream, peer, router.clone(), IDLE, graceful.watcher(), || ());
-            tokio::spawn(async move {
-                if let Err(error) = serving.await {
-                    tracing::debug!(%error, "a connection to the admin socket ended early");
-                }
-            });
+            let Some(place) = places.take_for_user(uid).map(Arc::new) else {
+                self.lines
+                    .warn(format_args!("all connections to the admin socket are at work; one of uid {uid} was closed"));
+                continue;
+            };
+            let (router, watcher) = (router.clone(), graceful.watcher());
+            tokio::spawn(serve(stream, uid, place, router, watcher, Arc::clone(&self.lines)));
         }
         let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+    }
+}
+
+/// Serves a connection until it ends or its place is given to another.
+async fn serve(stream: UnixStream, uid: u32, place: Arc<Place>, router: Router, watcher: Watcher, lines: Arc<Lines>) {
+    let peer = Peer::Operator { uid };
+    let serving = connection::serve(stream, peer, router, IDLE, watcher, || place.at_work());
+    tokio::select! {
+        served = serving => {
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection to the admin socket ended early");
+            }
+        }
+        () = place.taken_away() => {
+            lines.warn(format_args!("too many connections to the admin socket; one of uid {uid} was closed"));
+        }
     }
 }
 

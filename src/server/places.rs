@@ -3,7 +3,8 @@
 //! Connections stand in one order, in which those are first that lose least by being closed: without an identity, from
 //! the oldest on (whoever means it has shaken hands and asked within milliseconds); then those of hosts that ask for
 //! nothing just now, from the one that has been quiet longest on. A host's request in progress is never cut for another
-//! connection. And nobody holds more than a share: one more closes the first of their own.
+//! connection. And nobody holds more than a share: one more closes the first of their own. Operators on the admin socket,
+//! whose user the kernel names, stand as hosts do.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,7 @@ enum Standing {
 enum Party {
     Address(Source),
     Host(HostName),
+    User(u32),
 }
 
 /// A place in the order of closing: the standing, and then who came to it first.
@@ -111,7 +113,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// `most` places, of which each host, and each address without an identity, has at most `share`.
+    /// `most` places, of which each host, each user, and each address without an identity, has at most `share`.
     pub(super) fn new(most: usize, share: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self { table: Mutex::default(), most, share, metrics })
     }
@@ -119,15 +121,23 @@ impl Places {
     /// A place for a new connection from `source`, for which another may have to close; none while hosts are at work on
     /// all of them.
     pub(super) fn take(self: &Arc<Self>, source: Source) -> Option<Place> {
+        self.place(Party::Address(source), Standing::Unproven)
+    }
+
+    /// The same, for a connection on this machine by a user.
+    pub(super) fn take_for_user(self: &Arc<Self>, uid: u32) -> Option<Place> {
+        self.place(Party::User(uid), Standing::Idle)
+    }
+
+    fn place(self: &Arc<Self>, party: Party, standing: Standing) -> Option<Place> {
         let mut table = self.table();
-        let party = Party::Address(source);
         self.keep_share(&mut table, &party);
         if table.held.len() >= self.most {
             let (id, cause) = table.first()?;
             self.close(&mut table, id, cause);
         }
         let (id, close) = (table.count(), Arc::new(Notify::new()));
-        table.insert(id, Held { turn: (Standing::Unproven, id), party, close: Arc::clone(&close) });
+        table.insert(id, Held { turn: (standing, id), party, close: Arc::clone(&close) });
         self.metrics.connection_opened();
         Some(Place { places: Arc::clone(self), id, close })
     }
@@ -300,6 +310,16 @@ mod tests {
         let one_more = proven(&places, 70);
         assert_eq!(open(&[&same[0], &same[1], &one_more]), [false, true, true]);
         assert!(is_open(&hosts[0]) && is_open(&other));
+    }
+
+    #[test]
+    fn a_user_of_this_machine_loses_its_own_quiet_connection_first() {
+        let places = places(4, 2);
+        let user = |uid| Arc::new(places.take_for_user(uid).unwrap());
+        let (root, first, second) = (user(0), user(1), user(1));
+        let _work = first.at_work();
+        let third = user(1);
+        assert_eq!(open(&[&root, &first, &second, &third]), [true, true, false, true]);
     }
 
     #[test]

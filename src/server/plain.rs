@@ -6,29 +6,43 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
+use super::places::{Place, Places};
 use super::{ACCEPT_PAUSE, DRAIN, connection};
 use crate::ca::identity::Peer;
+use crate::clock::Clock;
+use crate::rate::{LogGate, Rate, count};
+
+/// Log lines about connections, which anyone can cause as often as they like.
+const LINES: Rate = Rate::per_minute(count(100), count(60));
 
 /// Listens for HTTP on a TCP address.
-#[derive(Debug)]
 pub struct Plain {
     listener: TcpListener,
-    connections: usize,
+    places: Arc<Places>,
     header: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 impl Plain {
-    /// Binds `address` for at most so many connections at a time; `header` is the time until a request's
-    /// head is complete, also between two requests, and that an answer may wait until it is taken.
+    /// Binds `address` for at most so many connections at a time, of which one address has at most `share`: one more
+    /// closes the oldest. `header` is the time until a request's head is complete, also between two requests, and that
+    /// an answer may wait until it is taken. The clock is for the rate of log lines.
     ///
     /// # Errors
     /// What the system says, such as an address in use.
-    pub async fn bind(address: SocketAddr, connections: usize, header: Duration) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, connections, header })
+    pub async fn bind(
+        address: SocketAddr,
+        connections: usize,
+        share: usize,
+        header: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<Self> {
+        let places = Places::new(connections, share, Arc::default());
+        Ok(Self { listener: TcpListener::bind(address).await?, places, header, clock })
     }
 
     /// Where it listens, with the real port where 0 was asked for.
@@ -42,7 +56,7 @@ impl Plain {
     /// Serves until `stop` changes, then lets open connections finish.
     pub async fn serve(self, router: Router, mut stop: watch::Receiver<bool>) {
         let graceful = GracefulShutdown::new();
-        let places = Arc::new(Semaphore::new(self.connections));
+        let lines = LogGate::new(LINES);
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -51,26 +65,39 @@ impl Plain {
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "no connection could be accepted");
+                    if let Some(left_out) = lines.pass(self.clock.now()) {
+                        tracing::warn!(%error, left_out, "no connection could be accepted");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                tracing::debug!(%address, "too many connections; this one was closed");
-                continue;
-            };
+            // Nobody here is at work on a place that could not be given to another.
+            let Some(place) = self.places.take(address.ip().into()) else { continue };
             super::prepare(&stream, self.header);
-            let peer = Peer::Network { address, identity: None };
-            let serving = connection::serve(stream, peer, router.clone(), self.header, graceful.watcher(), || ());
-            tokio::spawn(async move {
-                if let Err(error) = serving.await {
-                    tracing::debug!(%address, %error, "a connection ended early");
-                }
-                drop(place);
-            });
+            tokio::spawn(serve(stream, address, place, router.clone(), self.header, graceful.watcher()));
         }
         drop(self.listener);
         let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+    }
+}
+
+/// Serves a connection until it ends or its place is given to another.
+async fn serve(
+    stream: TcpStream,
+    address: SocketAddr,
+    place: Place,
+    router: Router,
+    header: Duration,
+    watcher: Watcher,
+) {
+    let peer = Peer::Network { address, identity: None };
+    tokio::select! {
+        served = connection::serve(stream, peer, router, header, watcher, || ()) => {
+            if let Err(error) = served {
+                tracing::debug!(%address, %error, "a connection ended early");
+            }
+        }
+        () = place.taken_away() => tracing::debug!(%address, "closed, to make room"),
     }
 }

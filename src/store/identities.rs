@@ -158,10 +158,12 @@ fn event(connection: &Connection, index: u64) -> Result<Event, StoreError> {
     Ok(Entry::decode(&bytes)?.event)
 }
 
-/// The end of the certificate at `index`.
-pub(super) fn end(connection: &Connection, index: u64) -> Result<Timestamp, StoreError> {
-    let sql = "SELECT not_after FROM certificate WHERE idx = ?1";
-    Ok(Timestamp::from_unix(connection.prepare_cached(sql)?.query_row([index], |row| row.get(0))?))
+/// The end of the certificate at `index`; none where its body was dropped, so that it cannot be given again: a clock
+/// that was ahead for a while has ended what is not over.
+pub(super) fn end(connection: &Connection, index: u64) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT not_after FROM certificate JOIN body USING (idx) WHERE idx = ?1";
+    let end = connection.prepare_cached(sql)?.query_row([index], |row| row.get(0)).optional()?;
+    Ok(end.map(Timestamp::from_unix))
 }
 
 /// An identity that was recorded before, with the signature where one was stored.

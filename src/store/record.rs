@@ -147,10 +147,10 @@ impl Draft {
         Self { anew: true, ..self }
     }
 
-    /// Whether what was recorded at `index` is to be given again: half of its life is not over.
+    /// Whether what was recorded at `index` is to be given again: it is there, and half of its life is not over.
     fn repeats(&self, transaction: &Transaction<'_>, index: u64) -> Result<bool, StoreError> {
         let half = self.at.until(self.record.not_after) / 2;
-        Ok(!self.anew && identities::end(transaction, index)? > self.at.plus(half))
+        Ok(!self.anew && identities::end(transaction, index)?.is_some_and(|end| end > self.at.plus(half)))
     }
 }
 

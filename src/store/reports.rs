@@ -126,7 +126,16 @@ fn told(connection: &Connection, holder: &Holder) -> Result<Option<Told>, StoreE
             recorded: None,
         })
     });
-    let Some(told) = found.optional()? else { return Ok(None) };
+    let found = match found.optional() {
+        // Hearsay, on which nothing rests: one row that is none must not hide all others.
+        Err(error) if error.sqlite_error().is_none() => {
+            let Holder { host, name } = holder;
+            tracing::warn!(%error, "what {host} said of {name} cannot be read and is passed over; its next report takes its place");
+            return Ok(None);
+        }
+        found => found?,
+    };
+    let Some(told) = found else { return Ok(None) };
     let recorded = recorded(connection, &told.serial, holder)?;
     Ok(Some(Told { recorded, ..told }))
 }

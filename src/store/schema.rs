@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -194,6 +194,28 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// The file that SQLite keeps beside `path` under the same name and `ending`.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// Refuses a rollback journal beside the file, which SQLite would play back into it when it opens it. A ledger has a
+/// write-ahead log from its first moment on and never such a journal, so somebody else has put it there.
+pub(super) fn require_no_journal(path: &Path) -> Result<(), StoreError> {
+    // SQLite looks beside the file that a link leads to. One that is missing is found when it is opened.
+    let journal = beside(&path.canonicalize().unwrap_or_else(|_| path.to_owned()), "-journal");
+    match journal.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(StoreError::Damaged(format!(
+            "{} lies beside it, which would change it and is none of its own; find out who put it there, and move it \
+             away",
+            journal.display()
+        ))),
+    }
+}
+
 /// Opens the file for the writer, which holds the lock. That it is ours is checked before anything
 /// changes it; an older version becomes this one.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
@@ -262,6 +284,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
+    require_no_journal(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(std::time::Duration::from_secs(1))?;

@@ -25,7 +25,12 @@ pub fn tcp(ca: &Ca) -> TcpStream {
 
 /// The same, from another of this machine's addresses.
 pub fn tcp_from(ca: &Ca, from: Ipv4Addr) -> TcpStream {
-    let port = ca.address().rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    connect_from(from, ca.address())
+}
+
+/// The same, to the port of any address of this machine.
+pub fn connect_from(from: Ipv4Addr, address: &str) -> TcpStream {
+    let port = address.rsplit(':').next().unwrap().parse::<u16>().unwrap();
     // The standard library cannot choose the address from which it connects.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     let stream = runtime.block_on(async {

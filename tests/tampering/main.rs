@@ -10,6 +10,8 @@ mod rows;
 mod support;
 
 use closed::{Scratch, findings, ledger};
+use psfca::store::Store;
+use rusqlite::Connection;
 use support::stored_ledger::Books;
 
 #[test]
@@ -123,6 +125,65 @@ fn a_ledger_that_was_cut_back_or_made_anew_is_found_by_the_checkpoint() {
     let (found, summary) = findings(&psfca::init::ledger_path(&other.state()), true);
     assert!(summary.unwrap().entries >= size);
     assert!(found.len() == 1 && found[0].what.contains("are not those of the checkpoint"), "{found:?}");
+}
+
+/// What the daemon would read is what is verified: SQLite looks for a log beside the file that a link leads to.
+#[test]
+fn what_lies_in_a_log_behind_a_link_is_found() {
+    let scratch = Scratch::new();
+    let [source, elsewhere] = ["source", "elsewhere"].map(|name| scratch.0.path().join(name));
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::copy(&ledger().file, &source).unwrap();
+    let sql = Connection::open(&source).unwrap();
+    sql.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
+    assert_eq!(sql.execute("UPDATE certificate SET name = 'innocent.psf.io' WHERE idx = 150", []).unwrap(), 1);
+    for ending in ["", "-wal"] {
+        let from = scratch.0.path().join(format!("source{ending}"));
+        std::fs::copy(from, elsewhere.join(format!("real{ending}"))).unwrap();
+    }
+    std::os::unix::fs::symlink("elsewhere/real", scratch.file()).unwrap();
+    let found = findings(&scratch.file(), false).0;
+    assert!(found.iter().any(|finding| finding.what.contains("innocent.psf.io")), "{found:?}");
+}
+
+/// SQLite plays a rollback journal back when it opens the file. The ledger has a log, and never such a journal.
+#[test]
+fn a_journal_beside_the_file_is_found_and_the_daemon_does_not_play_it_back() {
+    let scratch = Scratch::new();
+    let file = scratch.tampered(&|sql| {
+        sql.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL; PRAGMA cache_size = 1").unwrap();
+        sql.execute("UPDATE host SET state = 'disabled' WHERE name = 'pg1.iad1.psf.io'", []).unwrap()
+    });
+    // A transaction that takes the change back was killed: what is left of it makes the change again.
+    let sql = Connection::open(&file).unwrap();
+    sql.execute_batch(
+        "PRAGMA cache_size = 1; BEGIN EXCLUSIVE;
+         UPDATE host SET state = 'enabled' WHERE name = 'pg1.iad1.psf.io';
+         CREATE TABLE large (a); INSERT INTO large VALUES (zeroblob(3000000));",
+    )
+    .unwrap();
+    let beside = |name: &str| {
+        let copy = scratch.0.path().join(name);
+        std::fs::create_dir(&copy).unwrap();
+        std::fs::copy(&ledger().file, copy.join("ledger.sqlite3")).unwrap();
+        std::fs::copy(scratch.0.path().join("ledger.sqlite3-journal"), copy.join("ledger.sqlite3-journal")).unwrap();
+        copy.join("ledger.sqlite3")
+    };
+    let copy = beside("copy");
+    let found = findings(&copy, false).0;
+    assert!(found.len() == 1 && found[0].what.contains("ledger.sqlite3-journal lies beside it"), "{found:?}");
+    let link = scratch.0.path().join("link");
+    std::os::unix::fs::symlink(&copy, &link).unwrap();
+    assert!(!findings(&link, false).0.is_empty());
+    for path in [&copy, &link] {
+        let error = Store::open(path).unwrap_err().to_string();
+        assert!(error.contains("ledger.sqlite3-journal lies beside it"), "{error}");
+    }
+    // And this is what it would have done.
+    let played = Connection::open(beside("played")).unwrap();
+    let state: String =
+        played.query_row("SELECT state FROM host WHERE name = 'pg1.iad1.psf.io'", [], |row| row.get(0)).unwrap();
+    assert_eq!(state, "disabled");
 }
 
 /// The command itself: exit codes, where the key comes from, and that it leaves no trace.

@@ -116,7 +116,10 @@ impl LedgerCopy {
         if !metadata.is_file() {
             return Err(StoreError::NoFile(path.to_owned()));
         }
-        let log = beside(path, "-wal");
+        // SQLite has its log beside the file that a link leads to.
+        let path = &path.canonicalize().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        schema::require_no_journal(path)?;
+        let log = schema::beside(path, "-wal");
         let unlocked = !log.exists();
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let uri = format!("file:{}?{}", escape(path)?, if unlocked { "immutable=1" } else { "mode=ro" });
@@ -139,7 +142,7 @@ impl LedgerCopy {
     /// Whether a daemon opened the file while it was read without a lock; what was read may then be torn.
     #[must_use]
     pub fn was_disturbed(&self) -> bool {
-        self.unlocked && beside(&self.path, "-wal").exists()
+        self.unlocked && schema::beside(&self.path, "-wal").exists()
     }
 
     /// How many entries there seem to be, for whoever wants to show how far a pass is.
@@ -365,13 +368,6 @@ fn octets<'r>(row: &'r Row<'_>, column: usize) -> Result<Octets<'r>, rusqlite::E
 
 fn number(row: &Row<'_>, column: usize) -> Result<Option<i64>, rusqlite::Error> {
     Ok(row.get_ref(column)?.as_i64().ok())
-}
-
-/// The file that SQLite keeps beside `path` under the same name and `ending`.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 /// A path within a URI, as SQLite reads those: everything unusual as %XX.
