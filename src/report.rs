@@ -53,6 +53,11 @@ pub enum Outcome {
         /// Whether the service fails, or will soon.
         critical: bool,
     },
+    /// What lies there is somebody else's, and nobody has looked whether it is any good. No copies are made of it.
+    LeftAlone {
+        /// What it is, and how to go on.
+        error: String,
+    },
     /// There is none, and psfca cannot make one: its key has to be made by a person.
     ByHand,
     /// The host may no longer have the name. What is there is kept until somebody removes it.
@@ -177,6 +182,7 @@ impl Report {
             .filter_map(|outcome| match outcome {
                 Outcome::Failed { critical: true, .. } => Some(5),
                 Outcome::Failed { code, .. } => Some(*code),
+                Outcome::LeftAlone { .. } => Some(1),
                 Outcome::Renewed { .. }
                 | Outcome::WouldRenew { .. }
                 | Outcome::NotDue { .. }

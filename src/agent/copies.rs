@@ -19,6 +19,7 @@ use super::{Agent, AgentError, debt, directory, password};
 use crate::ca::bundle::Bundle;
 use crate::ca::pem_file::certificates_to_pem;
 use crate::ca::pkcs12::{self, Password};
+use crate::ca::provenance;
 use crate::name::DnsName;
 
 /// The entries of a `split` directory and of a Kubernetes secret.
@@ -55,7 +56,7 @@ pub fn keep(
     Ok(written)
 }
 
-/// The same for the bundle that is installed; nothing where there is none that is whole.
+/// The same for the bundle that is installed; nothing where there is none that is whole and that this CA issued.
 ///
 /// # Errors
 /// [`AgentError`] when the bundle cannot be read or a copy not be written.
@@ -64,7 +65,7 @@ pub fn keep_installed(
     name: &DnsName,
     anchors: &[CertificateDer<'_>],
 ) -> Result<Vec<PathBuf>, AgentError> {
-    match installed(agent, name)? {
+    match installed(agent, name, anchors)? {
         Some(bundle) => Ok(keep(agent, name, &bundle, anchors)?),
         None => Ok(Vec::new()),
     }
@@ -114,7 +115,7 @@ pub fn remove(
 /// # Errors
 /// [`AgentError`] when the bundle cannot be read or the settings name nobody.
 pub fn stale(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Result<Option<PathBuf>, AgentError> {
-    let Some(bundle) = installed(agent, name)? else { return Ok(None) };
+    let Some(bundle) = installed(agent, name, anchors)? else { return Ok(None) };
     for copy in agent.settings.placement.copies(name) {
         // Where its password cannot be read, renew says why.
         let form = Form::of(&copy.layout, name, &bundle, anchors).ok();
@@ -126,13 +127,13 @@ pub fn stale(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) 
     Ok(None)
 }
 
-fn installed(agent: &Agent<'_>, name: &DnsName) -> Result<Option<Bundle>, AgentError> {
+fn installed(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Result<Option<Bundle>, AgentError> {
     let placement = &agent.settings.placement;
     if placement.copies(name).is_empty() {
         return Ok(None);
     }
     match files::read(&placement.bundle(name).path, Links::Refused) {
-        Ok((_, text)) => Ok(Bundle::parse(&text).ok()),
+        Ok((_, text)) => Ok(provenance::own_bundle(&text, anchors, agent.now())),
         Err(Unread::Absent | Unread::Unfit(_)) => Ok(None),
         Err(Unread::Failed(error)) => Err(AgentError::state(&placement.bundle(name).path, &error)),
     }

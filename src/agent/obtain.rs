@@ -153,8 +153,8 @@ pub fn check(
 #[must_use]
 pub fn foreign(name: &DnsName) -> String {
     format!(
-        "what lies there is whole and was not issued by this CA, so it is left alone; if it may go, replace it with: \
-         psfca issue {name} --force"
+        "what lies there is whole and was not issued by this CA, so it is left alone, and no copies are made of it; if it \
+         may go, replace it with: psfca issue {name} --force"
     )
 }
 

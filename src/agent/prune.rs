@@ -8,7 +8,6 @@ use rustls::pki_types::CertificateDer;
 use super::files::{self, Links};
 use super::install::{self, InstallError};
 use super::{Agent, AgentError, copies};
-use crate::ca::bundle::Bundle;
 use crate::ca::provenance;
 use crate::name::DnsName;
 
@@ -21,7 +20,7 @@ pub fn prune(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) 
     let place = agent.settings.placement.bundle(name);
     let foreign = |cause: &str| InstallError::Unsafe { path: place.path.clone(), cause: cause.to_owned() };
     let (_, text) = files::read(&place.path, Links::Refused).map_err(|_| foreign("it cannot be read any more"))?;
-    let bundle = Bundle::parse(&text).ok().filter(|_| !provenance::is_foreign(&text, anchors));
+    let bundle = provenance::own_bundle(&text, anchors, agent.now());
     let bundle = bundle.ok_or_else(|| foreign("this CA did not issue what lies there, so it is not removed"))?;
     let mut removed = copies::remove(agent, name, &bundle, anchors)?;
     let directory = install::check_place(&place.path, &agent.ownership(&place)?)?;

@@ -204,7 +204,7 @@ impl Run<'_> {
         }
         if found.installed == Installed::Foreign && !self.options.force {
             // A person's file, and a person has to say what becomes of it: no alarm about what the CA does.
-            return Outcome::Failed { error: obtain::foreign(name), code: 1, critical: false };
+            return Outcome::LeftAlone { error: obtain::foreign(name) };
         }
         let installed = &found.installed;
         let reason = match self.look(subject, installed) {

@@ -97,7 +97,7 @@ fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
         by_hand,
         certificate,
         problem,
-        loaded: Loaded::NoneConfigured,
+        loaded: Loaded::NotInstalled,
         name: found.name,
     }
 }

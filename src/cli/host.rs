@@ -227,7 +227,7 @@ fn hook_run(out: &mut impl io::Write, run: &HookRun) -> io::Result<()> {
 
 fn loaded(out: &mut impl io::Write, state: &Loaded, now: Timestamp) -> io::Result<()> {
     match state {
-        Loaded::NoneConfigured => Ok(()),
+        Loaded::NoneConfigured | Loaded::NotInstalled => Ok(()),
         Loaded::Hooked { at } => writeln!(out, "  loaded  every hook succeeded {}", at.with_distance(now)),
         Loaded::Served { at } => writeln!(out, "  loaded  its service proved that on {}", at.with_distance(now)),
         Loaded::Owed { since, attempts, error } => {
@@ -261,6 +261,7 @@ fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
             let error = cut(error, MAX_REMARK);
             format!("NOT RENEWED, and {subject} is missing, expired or expires soon: {error}")
         }
+        Outcome::LeftAlone { error } => format!("not renewed: {}", cut(error, MAX_REMARK)),
         Outcome::ByHand => {
             "left alone: psfca makes no RSA keys, so it is for you to get, with psfca issue NAME --csr FILE".to_owned()
         }
