@@ -75,6 +75,13 @@ pub enum Outcome {
         /// What was removed.
         removed: Vec<PathBuf>,
     },
+    /// The host may no longer have the name, and its bundle was to be removed and is still there.
+    NotPruned {
+        /// Why.
+        error: String,
+        /// The exit code for this error alone.
+        code: u8,
+    },
 }
 
 /// One line of the report.
@@ -99,14 +106,11 @@ pub struct Line {
 }
 
 impl Line {
-    /// What became of a certificate, and of the copies of its bundle; nothing is said of services yet.
+    /// What became of a certificate; nothing is said of copies and services yet.
     #[must_use]
-    pub fn new(name: DnsName, outcome: Outcome, copies: Result<Vec<PathBuf>, String>) -> Self {
-        let (copies_written, copy_problem) = match copies {
-            Ok(written) => (written, None),
-            Err(problem) => (Vec::new(), Some(problem)),
-        };
-        Self { name, outcome, copies_written, copy_problem, loaded: Loaded::NoneConfigured, hooks: Vec::new() }
+    pub const fn new(name: DnsName, outcome: Outcome) -> Self {
+        let loaded = Loaded::NoneConfigured;
+        Self { name, outcome, copies_written: Vec::new(), copy_problem: None, loaded, hooks: Vec::new() }
     }
 }
 
@@ -181,7 +185,7 @@ impl Report {
         let mut codes: Vec<u8> = outcomes()
             .filter_map(|outcome| match outcome {
                 Outcome::Failed { critical: true, .. } => Some(5),
-                Outcome::Failed { code, .. } => Some(*code),
+                Outcome::Failed { code, .. } | Outcome::NotPruned { code, .. } => Some(*code),
                 Outcome::LeftAlone { .. } => Some(1),
                 Outcome::Renewed { .. }
                 | Outcome::WouldRenew { .. }
@@ -306,7 +310,7 @@ mod tests {
 
     fn report(outcomes: &[Outcome]) -> Report {
         let due = Timestamp::from_unix(0);
-        let line = |outcome: &Outcome| Line::new("a.psf.io".parse().unwrap(), outcome.clone(), Ok(Vec::new()));
+        let line = |outcome: &Outcome| Line::new("a.psf.io".parse().unwrap(), outcome.clone());
         Report {
             host: "pg0.psf.io".parse().unwrap(),
             identity: Outcome::NotDue { due, not_after: due },

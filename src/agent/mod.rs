@@ -3,7 +3,7 @@
 //! `enroll` gets the identity, `obtain` gets one certificate and checks it, `placement` says where it
 //! goes, `install` puts files in place and `copies` the copies of them (`password` reads what a keystore is closed with), `renew` does it for everything
 //! that is due, `files` reads and `directory` writes where others may interfere, `ledger` holds every answer to the CA's ledger, `status` tells how things stand, `reporting` tells the CA.
-//! `debt` keeps what services still have to load, `hooks` tells them, and `probe` lets them prove it.
+//! `claims` knows what may be replaced, `debt` keeps what services still have to load, `hooks` tells them, and `probe` lets them prove it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -22,6 +22,7 @@ use crate::token::{ServerAddress, TokenError};
 
 pub mod anchor;
 pub mod approval;
+pub mod claims;
 pub mod copies;
 pub mod debt;
 pub mod directory;

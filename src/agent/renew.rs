@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::anchor;
+use super::copies::Kept;
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
 use super::obtain::{self, Exchange};
@@ -12,11 +13,11 @@ use super::retries::{Attempt, Retries, Subject};
 use super::servers::Servers;
 use super::status::{Found, survey};
 use super::system_trust::SystemStore;
-use super::{Agent, AgentError, copies, debt, enroll, install, reporting};
+use super::{Agent, AgentError, claims, copies, debt, enroll, install, reporting};
 use crate::ca::bundle::Bundle;
 use crate::clock::Timestamp;
 use crate::durable;
-use crate::name::HostName;
+use crate::name::{DnsName, HostName};
 use crate::renewal::machine::{self, Action, Retry};
 use crate::renewal::{self, Installed, Reason};
 use crate::report::{Line, Outcome, Report};
@@ -184,11 +185,13 @@ impl Run<'_> {
             let client = answered.as_mut().map(|(client, _)| client).map_err(|failure| failure.clone());
             let outcome = self.name(client, found, enrolment).await;
             let gone = matches!(outcome, Outcome::Pruned { .. });
-            let copies = match dry_run || gone {
-                true => Ok(Vec::new()),
-                false => copies::keep_installed(agent, &name, &enrolment.anchors).map_err(|error| error.to_string()),
+            let kept = match dry_run || gone {
+                true => Kept::default(),
+                false => copies::keep_installed(agent, &name, &enrolment.anchors, self.options.force),
             };
-            lines.push(Line::new(name, outcome, copies));
+            let mut line = Line::new(name, outcome);
+            (line.copies_written, line.copy_problem) = (kept.written, kept.problem);
+            lines.push(line);
         }
         Ok(lines)
     }
@@ -202,9 +205,13 @@ impl Run<'_> {
         if found.is_by_hand() {
             return Outcome::ByHand;
         }
-        if found.installed == Installed::Foreign && !self.options.force {
+        match &found.installed {
             // A person's file, and a person has to say what becomes of it: no alarm about what the CA does.
-            return Outcome::LeftAlone { error: obtain::foreign(name) };
+            Installed::Foreign(what) if !self.options.force => {
+                return Outcome::LeftAlone { error: claims::left_alone(what, name) };
+            }
+            Installed::Fit(_) | Installed::Unfit { .. } => self.claim(name),
+            _ => {}
         }
         let installed = &found.installed;
         let reason = match self.look(subject, installed) {
@@ -243,7 +250,7 @@ impl Run<'_> {
     ) -> Outcome {
         let not_after = match &found.installed {
             Installed::Fit(validity) | Installed::Unfit { validity, .. } => validity.not_after,
-            Installed::Missing | Installed::Damaged(_) | Installed::Foreign => self.agent.now(),
+            Installed::Missing | Installed::Damaged(_) | Installed::Foreign(_) => self.agent.now(),
         };
         let client = match client {
             Ok(client) if self.options.prune || self.agent.settings.prune => client,
@@ -255,7 +262,17 @@ impl Run<'_> {
         let held = self.ledger.before_removing(client, found.name.as_str(), self.agent.now()).await;
         match held.and_then(|()| prune(self.agent, &found.name, &enrolment.anchors)) {
             Ok(removed) => Outcome::Pruned { removed },
-            Err(error) => Outcome::Failed { error: error.to_string(), code: error.exit_code(), critical: false },
+            Err(error) => Outcome::NotPruned { error: error.to_string(), code: error.exit_code() },
+        }
+    }
+
+    /// The bundle is ours, whoever wrote that down or not.
+    fn claim(&mut self, name: &DnsName) {
+        let path = self.agent.settings.placement.bundle(name).path;
+        if !self.options.dry_run
+            && let Err(error) = claims::remember(self.agent, &path)
+        {
+            self.remarks.push(error.to_string());
         }
     }
 
@@ -322,7 +339,7 @@ fn failed(failure: &Failure, installed: &Installed, now: Timestamp) -> Outcome {
 const fn end_of(installed: &Installed) -> Option<Timestamp> {
     match installed {
         Installed::Fit(validity) | Installed::Unfit { validity, .. } => Some(validity.not_after),
-        Installed::Missing | Installed::Damaged(_) | Installed::Foreign => None,
+        Installed::Missing | Installed::Damaged(_) | Installed::Foreign(_) => None,
     }
 }
 

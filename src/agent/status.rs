@@ -9,9 +9,9 @@ use super::files::{self, Links, Unread};
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
 use super::system_trust::SystemStore;
-use super::{Agent, AgentError, anchor, copies, debt, obtain};
+use super::{Agent, AgentError, anchor, claims, copies, debt, obtain};
 use crate::ca::bundle::{Bundle, BundleError};
-use crate::ca::{pem_file, provenance};
+use crate::ca::pem_file;
 use crate::clock::Timestamp;
 use crate::loading::Loaded;
 use crate::name::DnsName;
@@ -34,11 +34,8 @@ pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
     let bundles = bundles.into_iter().map(|found| {
         let mut status = describe(agent, found, now);
         status.loaded = debt::standing(agent, &status.name, &enrolment.anchors).loaded;
-        if status.problem.is_none()
-            && let Some(path) = copies::stale(agent, &status.name, &enrolment.anchors)?
-        {
-            status.problem =
-                Some(format!("its copy at {} is missing or out of date; psfca renew writes it", path.display()));
+        if status.problem.is_none() {
+            status.problem = copies::problem(agent, &status.name, &enrolment.anchors)?;
         }
         Ok(status)
     });
@@ -86,7 +83,7 @@ fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
             (Some(CertificateStatus::of(serial, *validity)), problem)
         }
         (Installed::Damaged(why), _) => (None, Some(format!("it is damaged: {why}"))),
-        (Installed::Foreign, _) => (None, Some(obtain::foreign(&found.name))),
+        (Installed::Foreign(what), _) => (None, Some(claims::left_alone(what, &found.name))),
         _ if by_hand => (None, None),
         _ => (None, Some("it is missing; psfca renew gets it".to_owned())),
     };
@@ -163,7 +160,11 @@ fn examine(
     promised: Option<&Entitlement>,
 ) -> Result<(Installed, Option<Serial>), AgentError> {
     let path = agent.settings.placement.bundle(name).path;
-    let text = match files::read(&path, Links::Refused) {
+    let read = files::read(&path, Links::Refused);
+    if let Some(what) = claims::others_in(agent, &path, &read, anchors) {
+        return Ok((Installed::Foreign(what), None));
+    }
+    let text = match read {
         Ok((_, text)) => text,
         Err(Unread::Absent) => return Ok((Installed::Missing, None)),
         // Another service's key that we may not read is none of ours, nor is what is no file at all.
@@ -171,9 +172,6 @@ fn examine(
         Err(Unread::Unfit(cause)) => return Ok((Installed::Damaged(cause), None)),
         Err(Unread::Failed(error)) => return Err(AgentError::state(&path, &error)),
     };
-    if provenance::is_foreign(&text, anchors) {
-        return Ok((Installed::Foreign, None));
-    }
     let bundle = match Bundle::parse(&text) {
         Ok(bundle) => bundle,
         Err(error) => return Ok((Installed::Damaged(error.to_string()), None)),

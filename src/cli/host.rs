@@ -277,6 +277,10 @@ fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
             let removed: Vec<_> = removed.iter().map(|path| path.display().to_string()).collect();
             format!("removed, because this host may no longer have it: {}", removed.join(", "))
         }
+        Outcome::NotPruned { error, .. } => {
+            let error = cut(error, MAX_REMARK);
+            format!("this host may no longer have it, and its bundle was not removed: {error}")
+        }
     }
 }
 
