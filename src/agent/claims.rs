@@ -4,7 +4,8 @@
 //! whole at a place where psfca has put a file before: a disk may have torn that one. Everything else is somebody
 //! else's, and only a person's `--force` replaces it.
 //!
-//! The places where psfca has put files stand in `written.json` in the state directory, each before its first file does.
+//! The places where psfca has put files stand in `written.json` in the state directory, each before its first file is
+//! there.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;

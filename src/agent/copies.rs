@@ -131,7 +131,7 @@ pub fn remove(
 /// What is wrong with the first copy that is not what the installed bundle says.
 ///
 /// # Errors
-/// [`AgentError`] when the bundle cannot be read or the settings name nobody.
+/// [`AgentError`] when the bundle cannot be read.
 pub fn problem(
     agent: &Agent<'_>,
     name: &DnsName,
@@ -141,7 +141,8 @@ pub fn problem(
     for copy in agent.settings.placement.copies(name) {
         // Where its password cannot be read, renew says why.
         let form = Form::of(&copy.layout, name, &bundle, anchors).ok();
-        let owner = agent.ownership(&copy.place)?;
+        // That the settings name nobody is told of them all.
+        let Ok(owner) = agent.ownership(&copy.place) else { continue };
         if form.is_some_and(|form| form.lies_at(copy, &owner)) {
             continue;
         }
