@@ -143,6 +143,10 @@ fn root_writes_into_no_directory_that_a_stranger_can_turn_round() {
         let error = install(&format!("{path}/n.pem")).unwrap_err().to_string();
         assert!(error.contains(text), "{path}: {error}");
     }
+    let roots = Ownership { user: Some(0), group: Some(0), mode: 0o600 };
+    let strangers = root.path().join("strangers/n.pem");
+    let error = super::install(&strangers, b"key", &roots, &SystemRandom).unwrap_err().to_string();
+    assert!(error.contains("the directories have to be root's (docs/host.md)"), "{error}");
     assert_eq!(names(&root.path().join("roots")), ["below", "n.pem"]);
     assert_eq!(names(&root.path().join("roots/below")), [""; 0]);
 }
