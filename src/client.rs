@@ -63,7 +63,9 @@ pub enum ClientError {
         cause: String,
     },
     /// The server does not accept this host's identity certificate.
-    #[error("{server} does not accept this host's identity: {cause}; enrol again with a new token (psfca enroll)")]
+    #[error(
+        "{server} does not accept this host's identity: {cause}; enrol again (psfca enroll) with a new token, made with psfca token HOST --replace"
+    )]
     IdentityRefused {
         /// Whom we called.
         server: String,

@@ -75,7 +75,7 @@ pub enum IdentityError {
     /// Past its end.
     #[error(
         "the identity of {host} expired at {end}: it can be renewed for a while (psfca renew) and is good for nothing \
-         else; after that only a token that replaces it helps"
+         else; after that only a token that replaces it helps: psfca token {host} --replace"
     )]
     Expired {
         /// The host.

@@ -30,6 +30,8 @@ pub struct Wanted {
 pub enum Loaded {
     /// There is no hook and no probe, so nobody knows.
     NoneConfigured,
+    /// Nothing of this CA that is whole is installed, so there is nothing to load.
+    NotInstalled,
     /// Services have to be told, or have not proven yet that they serve it.
     Owed {
         /// Since when; none where no run has come to it yet.

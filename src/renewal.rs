@@ -86,8 +86,8 @@ pub enum Installed {
     Missing,
     /// Something that no service can use; why.
     Damaged(String),
-    /// A whole file with nothing of this CA in it: somebody put it there, and wants it there.
-    Foreign,
+    /// What psfca did not put there, and so leaves alone; what it is. Somebody put it there, and wants it there.
+    Foreign(String),
     /// A whole bundle that is not what the host may have now (names, key kind, usages, root); why.
     Unfit {
         /// What differs.
@@ -144,7 +144,7 @@ pub fn judge(installed: &Installed, now: Timestamp) -> Verdict {
     match installed {
         Installed::Missing => Verdict::Due(Reason::Missing),
         Installed::Damaged(why) => Verdict::Due(Reason::Damaged(why.clone())),
-        Installed::Foreign => Verdict::Due(Reason::Changed("another CA issued what is there".to_owned())),
+        Installed::Foreign(_) => Verdict::Due(Reason::Changed("somebody else put there what is there".to_owned())),
         Installed::Unfit { validity, .. } | Installed::Fit(validity) if validity.not_after < now => {
             Verdict::Due(Reason::Expired(validity.not_after))
         }
@@ -159,7 +159,7 @@ pub fn judge(installed: &Installed, now: Timestamp) -> Verdict {
 pub fn is_critical(installed: &Installed, now: Timestamp) -> bool {
     match installed {
         Installed::Missing | Installed::Damaged(_) => true,
-        Installed::Foreign => false,
+        Installed::Foreign(_) => false,
         Installed::Unfit { validity, .. } | Installed::Fit(validity) => validity.is_critical(now),
     }
 }

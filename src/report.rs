@@ -1,6 +1,7 @@
 //! What the agent has to say, as plain data: printed by `cli`, written as JSON, and the source of
 //! the exit codes.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,11 @@ pub enum Outcome {
         /// Whether the service fails, or will soon.
         critical: bool,
     },
+    /// What lies there is somebody else's, and nobody has looked whether it is any good. No copies are made of it.
+    LeftAlone {
+        /// What it is, and how to go on.
+        error: String,
+    },
     /// There is none, and psfca cannot make one: its key has to be made by a person.
     ByHand,
     /// The host may no longer have the name. What is there is kept until somebody removes it.
@@ -69,6 +75,13 @@ pub enum Outcome {
     Pruned {
         /// What was removed.
         removed: Vec<PathBuf>,
+    },
+    /// The host may no longer have the name, and its bundle was to be removed and is still there.
+    NotPruned {
+        /// Why.
+        error: String,
+        /// The exit code for this error alone.
+        code: u8,
     },
 }
 
@@ -94,15 +107,47 @@ pub struct Line {
 }
 
 impl Line {
-    /// What became of a certificate, and of the copies of its bundle; nothing is said of services yet.
+    /// What became of a certificate; nothing is said of copies and services yet.
     #[must_use]
-    pub fn new(name: DnsName, outcome: Outcome, copies: Result<Vec<PathBuf>, String>) -> Self {
-        let (copies_written, copy_problem) = match copies {
-            Ok(written) => (written, None),
-            Err(problem) => (Vec::new(), Some(problem)),
-        };
-        Self { name, outcome, copies_written, copy_problem, loaded: Loaded::NoneConfigured, hooks: Vec::new() }
+    pub const fn new(name: DnsName, outcome: Outcome) -> Self {
+        let loaded = Loaded::NoneConfigured;
+        Self { name, outcome, copies_written: Vec::new(), copy_problem: None, loaded, hooks: Vec::new() }
     }
+}
+
+/// Why the CA did not say which names this host may have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unasked {
+    /// When it was asked last.
+    pub at: Timestamp,
+    /// It said no, as against: it was not reached, or gave no usable answer.
+    pub refused: bool,
+    /// Its reason, or what happened.
+    pub error: String,
+}
+
+impl fmt::Display for Unasked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at: _, refused, error } = self;
+        match refused {
+            true => write!(f, "the CA was asked which names this host may have, and refused: {error}"),
+            false => write!(f, "the CA could not be asked which names this host may have: {error}"),
+        }
+    }
+}
+
+/// What the CA was asked for in vain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// How often since the last success.
+    pub times: u32,
+    /// When it was last asked.
+    pub last: Timestamp,
+    /// It is not asked again before this moment.
+    pub until: Timestamp,
+    /// Why it was in vain.
+    pub error: String,
 }
 
 /// What is wrong with the CA's ledger, as this host sees it.
@@ -151,6 +196,15 @@ pub struct Report {
     /// What else a person might want to know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+    /// Owners and groups in the settings that this machine does not know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settings_problems: Vec<String>,
+    /// Settings and hooks for names that this host may not have; they change no exit code.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub strays: Vec<String>,
+    /// Why the CA did not say which names this host may have; where nothing is due it changes no exit code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unasked: Option<Unasked>,
     /// Each name.
     pub names: Vec<Line>,
     /// Why the CA could not be told what is installed; it changes nothing here, and no exit code.
@@ -176,7 +230,8 @@ impl Report {
         let mut codes: Vec<u8> = outcomes()
             .filter_map(|outcome| match outcome {
                 Outcome::Failed { critical: true, .. } => Some(5),
-                Outcome::Failed { code, .. } => Some(*code),
+                Outcome::Failed { code, .. } | Outcome::NotPruned { code, .. } => Some(*code),
+                Outcome::LeftAlone { .. } => Some(1),
                 Outcome::Renewed { .. }
                 | Outcome::WouldRenew { .. }
                 | Outcome::NotDue { .. }
@@ -186,7 +241,7 @@ impl Report {
                 | Outcome::Pruned { .. } => None,
             })
             .collect();
-        codes.extend(self.trust_problem.as_ref().map(|_| 1));
+        codes.extend(self.trust_problem.as_ref().or(self.settings_problems.first()).map(|_| 1));
         codes.extend(self.names.iter().filter_map(|line| line.copy_problem.as_ref()).map(|_| 1));
         codes.extend(self.ledger_trouble.as_ref().map(|_| LEDGER));
         codes.extend(self.names.iter().filter(|line| line.loaded.is_owed()).map(|_| OWED));
@@ -201,11 +256,23 @@ pub struct Status {
     pub host: HostName,
     /// The daemons that are asked, in this order.
     pub server: Vec<ServerAddress>,
+    /// Why the CA did not say at the last run which names this host may have; it changes no exit code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unasked: Option<Unasked>,
     /// The identity.
     pub identity: CertificateStatus,
+    /// The identity is due, and the CA was asked for the next one in vain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity_asked: Option<Asked>,
     /// What is wrong with the trust bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_problem: Option<String>,
+    /// Owners and groups in the settings that this machine does not know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settings_problems: Vec<String>,
+    /// Settings and hooks for names that this host may not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub strays: Vec<String>,
     /// The CA's ledger, as far as this host has seen it.
     pub ledger: LedgerStatus,
     /// Each bundle, by name.
@@ -260,6 +327,9 @@ pub struct BundleStatus {
     /// What is wrong with it, now or soon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// It is due, and the CA was asked for it in vain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// Whether services use it.
     pub loaded: Loaded,
 }
@@ -282,12 +352,13 @@ impl Status {
             && self.bundles.iter().all(|bundle| bundle.problem.is_none())
     }
 
-    /// How `psfca status` exits: 5 when something [is not good](Self::is_good), else 7 when a hook or a proof is
-    /// owed, else 0.
+    /// How `psfca status` exits: 5 when something [is not good](Self::is_good), else 1 when the settings name an owner
+    /// or group that is not there, else 7 when a hook or a proof is owed, else 0.
     #[must_use]
     pub fn exit_code(&self, now: Timestamp) -> u8 {
         match self.is_good(now) {
             false => 5,
+            true if !self.settings_problems.is_empty() => 1,
             true if self.bundles.iter().any(|bundle| bundle.loaded.is_owed()) => OWED,
             true => 0,
         }
@@ -295,49 +366,4 @@ impl Status {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(outcomes: &[Outcome]) -> Report {
-        let due = Timestamp::from_unix(0);
-        let line = |outcome: &Outcome| Line::new("a.psf.io".parse().unwrap(), outcome.clone(), Ok(Vec::new()));
-        Report {
-            host: "pg0.psf.io".parse().unwrap(),
-            identity: Outcome::NotDue { due, not_after: due },
-            trust_problem: None,
-            trust_written: false,
-            ledger_trouble: None,
-            ledger_recovered: None,
-            remarks: Vec::new(),
-            names: outcomes.iter().map(line).collect(),
-            untold: None,
-        }
-    }
-
-    #[test]
-    fn the_most_urgent_trouble_decides_the_exit_code() {
-        let failed = |code, critical| Outcome::Failed { error: "x".to_owned(), code, critical };
-        assert_eq!(report(&[]).exit_code(), 0);
-        assert_eq!(report(&[failed(4, false)]).exit_code(), 4);
-        assert_eq!(report(&[failed(4, false), failed(3, false)]).exit_code(), 3);
-        assert_eq!(report(&[failed(3, false), failed(1, false)]).exit_code(), 1);
-        assert_eq!(report(&[failed(1, false), failed(4, true)]).exit_code(), 5);
-        let trust = Report { trust_problem: Some("x".to_owned()), ..report(&[failed(4, false)]) };
-        assert_eq!(trust.exit_code(), 1);
-        let ledger = |refused| Some(LedgerTrouble { problem: "x".to_owned(), refused });
-        let with =
-            |refused, outcomes: &[Outcome]| Report { ledger_trouble: ledger(refused), ..report(outcomes) }.exit_code();
-        assert_eq!((with(false, &[]), with(true, &[])), (6, 6));
-        assert_eq!(with(false, &[failed(4, true)]), 5);
-        assert_eq!(with(true, &[failed(1, false)]), 6);
-        assert_eq!(report(&[failed(1, false), failed(LEDGER, false)]).exit_code(), 6);
-        let owing = |outcome| {
-            let mut report = report(&[outcome]);
-            report.names[0].loaded = Loaded::Owed { since: None, attempts: 1, error: None };
-            report.exit_code()
-        };
-        // An outage of the CA is no failure of the unit; a service that did not load its certificate is.
-        assert_eq!((owing(Outcome::ByHand), owing(failed(4, false))), (7, 7));
-        assert_eq!((owing(failed(3, false)), owing(failed(4, true))), (3, 5));
-    }
-}
+mod tests;

@@ -109,10 +109,14 @@ pub fn client_config(
 ///
 /// # Errors
 /// [`TlsError`] when the library refuses the configuration.
-pub fn pinned_client_config(root: Digest, clock: Arc<dyn Clock>) -> Result<(Arc<ClientConfig>, PinnedRoot), TlsError> {
+pub fn pinned_client_config(
+    root: Digest,
+    named_by: NamedBy,
+    clock: Arc<dyn Clock>,
+) -> Result<(Arc<ClientConfig>, PinnedRoot), TlsError> {
     let provider = provider();
     let learned = PinnedRoot::default();
-    let verifier = PinnedVerifier { root, provider: provider.clone(), learned: learned.clone() };
+    let verifier = PinnedVerifier { root, named_by, provider: provider.clone(), learned: learned.clone() };
     let config = ClientConfig::builder_with_details(provider, Arc::new(RustlsTime(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Credentials)?
@@ -286,16 +290,33 @@ impl ClientCertVerifier for WithoutIntermediates {
 #[derive(Debug)]
 struct PinnedVerifier {
     root: Digest,
+    named_by: NamedBy,
     provider: Arc<CryptoProvider>,
     learned: PinnedRoot,
 }
 
-/// The server did not show the root that the token names.
+/// What names the root that a first connection must lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// A token.
+    Token,
+    /// A person, on the command line or in the settings.
+    Fingerprint,
+}
+
+impl fmt::Display for NamedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token => "the token",
+            Self::Fingerprint => "--ca-fingerprint (or ca_fingerprint in the settings)",
+        })
+    }
+}
+
+/// The server did not show the root that is named.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "it did not show the root that the token names (SHA-256 {0}): another CA answers here, or the token is for another one"
-)]
-struct PinNotShown(Digest);
+#[error("it did not show the root that {1} names (SHA-256 {0}): another CA answers here, or that is for another one")]
+struct PinNotShown(Digest, NamedBy);
 
 impl ServerCertVerifier for PinnedVerifier {
     fn verify_server_cert(
@@ -306,10 +327,9 @@ impl ServerCertVerifier for PinnedVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let root = intermediates
-            .iter()
-            .find(|certificate| Digest::of(certificate) == self.root)
-            .ok_or_else(|| CertificateError::Other(rustls::OtherError(Arc::new(PinNotShown(self.root)))))?;
+        let root = intermediates.iter().find(|certificate| Digest::of(certificate) == self.root).ok_or_else(|| {
+            CertificateError::Other(rustls::OtherError(Arc::new(PinNotShown(self.root, self.named_by))))
+        })?;
         let mut anchors = RootCertStore::empty();
         anchors.add(root.clone().into_owned())?;
         let stock = WebPkiServerVerifier::builder_with_provider(Arc::new(anchors), self.provider.clone())

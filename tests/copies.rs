@@ -130,6 +130,97 @@ fn a_copy_that_cannot_be_made_is_told_and_keeps_nobody_else_from_being_renewed()
 }
 
 #[test]
+fn no_copy_is_made_of_a_certificate_that_this_ca_did_not_issue() {
+    let (_ca, host) = start();
+    let settings = fs::read_to_string(host.config()).unwrap();
+    fs::write(host.config(), settings + "      - {path: copies/pg.p12, layout: pkcs12}\n").unwrap();
+    let hook = host.dir().join("hooks.d").join(NAME).join("10-notes");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let (other, stranger) = (Ca::start(), Host::new("pg0.iad1.psf.io"));
+    assert!(stranger.enroll_with(&other.token(&stranger.name)).status.success());
+    stranger.ok(&["renew"]);
+    let theirs = fs::read(stranger.bundle(NAME)).unwrap();
+
+    let copies = ["combined.pem", "smtpd.pem", "split/tls.key", "secret.yaml", "pg.p12"].map(|copy| {
+        let path = host.dir().join("copies").join(copy);
+        move || fs::read(&path).ok()
+    });
+    // Before there is any copy, and when there are all.
+    for _ in 0..2 {
+        let before: Vec<_> = copies.iter().map(|copy| copy()).collect();
+        fs::write(host.dir().join("own/pg.pem"), &theirs).unwrap();
+        for args in [&["renew"][..], &["renew", "--json"], &["issue", NAME]] {
+            let out = host.psfca(args);
+            assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+            assert!(said(&out).contains("was not issued by this CA"), "{}", said(&out));
+            assert!(!said(&out).contains("still good"), "nobody knows that: {}", said(&out));
+        }
+        for command in ["renew", "status"] {
+            let report: serde_json::Value = serde_json::from_slice(&host.psfca(&[command, "--json"]).stdout).unwrap();
+            let lines = report["names"].as_array().or(report["bundles"].as_array()).unwrap();
+            let line = lines.iter().find(|line| line["name"] == NAME).unwrap();
+            assert_eq!(line["loaded"]["state"], "not_installed", "{command}: {line}");
+        }
+        assert_eq!(copies.iter().map(|copy| copy()).collect::<Vec<_>>(), before);
+        host.ok(&["issue", NAME, "--force"]);
+        assert!(copies.iter().all(|copy| copy().is_some()));
+    }
+}
+
+#[test]
+fn what_psfca_did_not_write_is_replaced_by_neither_bundle_nor_copy_until_a_person_says_so() {
+    let (_ca, host) = start();
+    let at = |path: &str| host.dir().join(path);
+    let settings = fs::read_to_string(host.config()).unwrap();
+    fs::write(host.config(), settings + "      - {path: copies/pg.p12, layout: pkcs12}\n").unwrap();
+    let (other, stranger) = (Ca::start(), Host::new("pg0.iad1.psf.io"));
+    assert!(stranger.enroll_with(&other.token(&stranger.name)).status.success());
+    stranger.ok(&["renew"]);
+    let theirs = fs::read(stranger.bundle(NAME)).unwrap();
+    let settings = &b"# Postfix\nmyhostname = mail.psf.io\n"[..];
+    let occupied =
+        [("copies/combined.pem", settings), ("copies/smtpd.pem", &theirs), ("copies/pg.p12", b"\x30\x82 a keystore")];
+    for (path, content) in occupied {
+        fs::write(at(path), content).unwrap();
+    }
+
+    // Where the bundle is to go.
+    fs::write(at("own/pg.pem"), settings).unwrap();
+    let (what, how) = ("what lies there was not written by psfca (", format!("with: psfca issue {NAME} --force"));
+    for (args, code) in [(&["renew"][..], 1), (&["issue", NAME], 1), (&["status"], 5)] {
+        let out = host.psfca(args);
+        assert_eq!(out.status.code(), Some(code), "{}", said(&out));
+        assert!(said(&out).contains(what) && said(&out).contains(&how), "{}", said(&out));
+        assert_eq!(fs::read(at("own/pg.pem")).unwrap(), settings);
+        assert!(host.bundle("made.psf.io").exists() || args == ["issue", NAME], "it holds another name up");
+    }
+    // Where copies are to go: each on its own.
+    fs::write(at("own/pg.pem"), "\n").unwrap();
+    for (args, code) in [(&["renew"][..], 1), (&["renew"], 1), (&["issue", NAME], 1), (&["status"], 5)] {
+        let out = host.psfca(args);
+        assert_eq!(out.status.code(), Some(code), "{}", said(&out));
+        for (path, content) in occupied {
+            assert_eq!(fs::read(at(path)).unwrap(), content, "{path}");
+            let told = said(&out).contains(&format!("{path} cannot be installed: what lies there"));
+            assert!(told || args == ["status"], "{path}: {}", said(&out));
+        }
+        assert!(said(&out).contains(&how), "{}", said(&out));
+        assert_eq!(own(&host).to_pem().as_bytes(), fs::read(at("own/pg.pem")).unwrap());
+        assert!(at("copies/secret.yaml").exists() && at("copies/split").exists(), "one copy holds another up");
+    }
+    host.ok(&["issue", NAME, "--force"]);
+    assert_eq!(host.psfca(&["status"]).status.code(), Some(0));
+    // From then on they are psfca's, and what is torn there is made again.
+    for (path, _) in occupied.iter().chain([&("own/pg.pem", &b""[..])]) {
+        fs::write(at(path), "torn").unwrap();
+        host.ok(&["renew"]);
+        assert_eq!(host.psfca(&["status"]).status.code(), Some(0), "{path}");
+    }
+}
+
+#[test]
 fn whoever_opens_a_split_directory_finds_a_certificate_and_its_key() {
     let (_ca, host) = start();
     host.ok(&["issue", NAME]);

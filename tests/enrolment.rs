@@ -210,6 +210,39 @@ fn a_host_in_the_role_gets_the_bundle_and_one_outside_is_refused_with_the_reason
 }
 
 #[test]
+fn a_token_for_another_host_takes_no_identity_from_this_one_unless_that_is_meant() {
+    let ca = Ca::start();
+    let host = Host::enroll(&ca, HOST);
+    let stored = || fs::read(host.dir().join("state/enrolment.json")).unwrap();
+    let before = stored();
+    let out = host.enroll_with(&ca.token("lb0.iad1.psf.io"));
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    let text = "this machine is enrolled as pg0.iad1.psf.io, and the token is for lb0.iad1.psf.io; nothing was changed";
+    assert!(said(&out).contains(text) && said(&out).contains("psfca enroll --replace"), "{}", said(&out));
+    assert!(stored() == before && !host.dir().join("state/pending-key.pem").exists());
+    host.ok(&["renew", "--force"]);
+
+    let token = host.dir().join("token");
+    fs::write(&token, ca.ok(&["token", "lb0.iad1.psf.io", "--replace"])).unwrap();
+    host.ok(&["enroll", "--replace", "--token-file", token.to_str().unwrap()]);
+    assert!(host.psfca(&["status"]).stdout.starts_with(b"host      lb0.iad1.psf.io"));
+}
+
+#[test]
+fn a_token_that_this_host_has_spent_says_that_it_is_enrolled() {
+    let ca = Ca::start();
+    let (host, token) = (Host::new(HOST), ca.token(HOST));
+    assert!(host.enroll_with(&token).status.success());
+    let again = host.enroll_with(&token);
+    assert_eq!(again.status.code(), Some(3), "{}", said(&again));
+    let text = "this host is enrolled already, as pg0.iad1.psf.io, until ";
+    assert!(said(&again).contains(text) && !said(&again).contains("by another key"), "{}", said(&again));
+    // Anywhere else it is the CA's own word.
+    let elsewhere = Host::new(HOST).enroll_with(&token);
+    assert!(said(&elsewhere).contains("the token was spent already, by another key"), "{}", said(&elsewhere));
+}
+
+#[test]
 fn an_identity_that_was_replaced_is_worth_nothing_from_then_on() {
     let ca = Ca::start();
     let stolen = Host::enroll(&ca, HOST);

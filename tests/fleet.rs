@@ -145,7 +145,7 @@ fn operators_see_how_far_each_certificate_is_and_the_newest_trouble_first() {
     let masked = |text: &str| {
         // The moments of renewal are drawn, and a test may run for a second.
         let text = regex::Regex::new(r"in \d+ (hours|days)( *)").unwrap().replace_all(text, "in N $1$2").into_owned();
-        regex::Regex::new(r"for (now|\d+ seconds?):").unwrap().replace_all(&text, "for N seconds:").into_owned()
+        regex::Regex::new(r"(just now|for \d+ seconds?):").unwrap().replace_all(&text, "for N seconds:").into_owned()
     };
     let columns = |text: &str| regex::Regex::new(" {2,}").unwrap().replace_all(text, "  ").into_owned();
     insta::assert_snapshot!("table", columns(&masked(&ca.ok(&["fleet"]))));

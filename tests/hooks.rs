@@ -257,6 +257,30 @@ fn hooks_that_are_new_are_run_for_what_is_there_and_without_any_nothing_is_owed(
 }
 
 #[test]
+fn a_name_that_was_written_wrongly_is_told_with_the_one_that_was_probably_meant() {
+    let (_ca, host) = start();
+    let settings = fs::read_to_string(host.config()).unwrap();
+    fs::write(host.config(), settings + "names:\n  postgres.psf.io: {mode: '0600'}\n").unwrap();
+    hook(&host, "postgresq1.psf.io/10-notes", NOTES);
+    hook(&host, "all/10-notes", NOTES);
+    let told = [
+        "names in host.yaml: postgres.psf.io is no name that this host may have, and nothing is done for it; did you mean \
+         postgresql.psf.io?",
+        "hooks.d: postgresq1.psf.io is no name that this host may have, and nothing is done for it; did you mean \
+         postgresql.psf.io?",
+    ];
+    for args in [&["renew"][..], &["renew", "--json"], &["renew", "--dry-run"]] {
+        let out = host.psfca(args);
+        assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+        let heard = String::from_utf8(out.stderr).unwrap();
+        assert!(told.iter().all(|text| heard.contains(text)), "{args:?}: {heard}");
+        assert!(!heard.contains("all is no name"), "{heard}");
+    }
+    let status = host.ok(&["status"]);
+    assert!(told.iter().all(|text| status.contains(text)), "{status}");
+}
+
+#[test]
 fn copies_are_written_before_hooks_run_and_one_that_changed_is_told_of() {
     let (_ca, host) = start();
     let copy = host.dir().join("copies/first.pem");

@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -175,6 +175,65 @@ fn r4_a_group_that_is_not_there_costs_no_bundle_and_no_certificate_and_when_it_i
     };
     let text = "there is no group \"late-package\" on this machine (/etc/group); set `group` in host.yaml";
     Fault { ca: &ca, host: &host, mounted: &mounted, end: &appears, text }.is_outlasted();
+}
+
+#[test]
+fn an_owner_that_is_not_there_is_told_at_each_run_and_not_only_when_something_is_written() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let ca = Ca::start();
+    let host = Host::enroll(&ca, HOST);
+    host.ok(&["renew"]);
+    let settings = fs::read_to_string(host.config()).unwrap();
+    let with = |name: &str, owner: &str| {
+        fs::write(host.config(), format!("{settings}names:\n  {name}: {{{owner}: nobody-of-here}}\n")).unwrap();
+    };
+    for owner in ["owner", "group"] {
+        with(NAME, owner);
+        for args in [&["renew"][..], &["renew", "--dry-run"], &["status"]] {
+            let out = host.psfca(args);
+            assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+            assert!(said(&out).contains(&format!("; set `{owner}` in host.yaml")), "{}", said(&out));
+        }
+    }
+    // Settings for all hosts may well have another host's users in them.
+    with("lb.psf.io", "owner");
+    host.ok(&["renew"]);
+    host.ok(&["status"]);
+}
+
+#[test]
+fn a_host_that_is_refused_or_cut_off_hears_of_it_at_each_run_though_nothing_is_due() {
+    let mut ca = Ca::start();
+    let host = Host::enroll(&ca, HOST);
+    host.ok(&["renew"]);
+    let told = |text: &str| {
+        for args in [&["renew"][..], &["renew", "--json"]] {
+            let out = host.psfca(args);
+            assert_eq!(out.status.code(), Some(0), "nothing is due: {}", said(&out));
+            let heard = String::from_utf8(out.stderr).unwrap();
+            assert_eq!(heard.lines().filter(|line| line.contains(text)).count(), 1, "{text}: {heard}");
+        }
+        let status = host.ok(&["status"]);
+        assert!(status.contains(text), "{text}: {status}");
+    };
+    ca.ok(&["host", "disable", HOST, "--reason", "a test"]);
+    told("the CA was asked which names this host may have, and refused: pg0.iad1.psf.io is disabled");
+    ca.ok(&["host", "enable", HOST, "--reason", "a test"]);
+    host.ok(&["renew"]);
+    assert!(!host.ok(&["status"]).contains("which names this host may have"), "it is over");
+    ca.stop();
+    told("the CA could not be asked which names this host may have: ");
+
+    // What is asked for in vain is told by status as well.
+    fs::remove_file(host.bundle(NAME)).unwrap();
+    for times in ["once", "2 times"] {
+        assert_eq!(host.psfca(&["renew"]).status.code(), Some(5));
+        let status = said(&host.psfca(&["status"]));
+        assert!(status.contains(&format!("asked in vain {times}, last ")), "{times}: {status}");
+        assert!(status.contains("cannot be reached"), "{status}");
+    }
 }
 
 #[test]

@@ -115,6 +115,12 @@ fn without_a_fingerprint_of_the_ca_nobody_is_asked_and_another_ca_gets_nothing()
     let out = host.psfca(&elsewhere);
     assert_eq!(out.status.code(), Some(4), "{}", said(&out));
     assert!(said(&out).contains("is not trusted"), "{}", said(&out));
+    // It speaks of what was given, and there was no token.
+    assert!(
+        said(&out).contains("the root that --ca-fingerprint (or") && !said(&out).contains("token"),
+        "{}",
+        said(&out)
+    );
     assert!(pending(&other).is_empty() && pending(&ca).is_empty());
 
     // From the settings, with the machine's own name where nobody says another.
@@ -127,6 +133,23 @@ fn without_a_fingerprint_of_the_ca_nobody_is_asked_and_another_ca_gets_nothing()
         Ok(own) => assert_eq!(pending(&ca)[0]["host"], own.as_str(), "{}", said(&out)),
         Err(_) => assert!(said(&out).contains("say --host NAME"), "{}", said(&out)),
     }
+}
+
+#[test]
+fn a_machine_that_is_enrolled_asks_to_be_another_host_only_when_that_is_meant() {
+    let ca = started_ca();
+    let host = Host::enroll(&ca, HOST);
+    let root = root(&ca);
+    let other = ["--host", "lb0.iad1.psf.io", "--server", ca.address(), "--ca-fingerprint", &root];
+    for way in [&["--request", "--wait", "0s"][..], &["--salt-key", "/nonexistent"]] {
+        let out = host.psfca(&[&["enroll"], way, &other].concat());
+        assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+        assert!(said(&out).contains("this machine is enrolled as pg0.iad1.psf.io; nobody was asked"), "{}", said(&out));
+    }
+    assert!(pending(&ca).is_empty());
+    let out = host.psfca(&[&["enroll", "--request", "--wait", "0s", "--replace"], &other[..]].concat());
+    assert_eq!(out.status.code(), Some(8), "{}", said(&out));
+    assert_eq!(pending(&ca)[0]["host"], "lb0.iad1.psf.io");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::servers::Servers;
 use super::{Agent, AgentError, read_if_there};
 use crate::ca::pem_file;
 use crate::digest::Digest;
+use crate::tls::NamedBy;
 
 /// Everybody may read roots.
 const MODE: u32 = 0o644;
@@ -65,27 +66,32 @@ fn compare_digests(trusted: &BTreeSet<Digest>, served: &BTreeSet<Digest>) -> Res
     Err(AgentError::Trust(format!(
         "the CA serves another trust bundle than this host trusts, and it is refused: a connection alone may not \
          change what this host trusts; trusted are the roots with SHA-256 {}, served are {}; ask the operators, and \
-         if the change is meant, enrol again with a new token",
+         if the change is meant, enrol again with a new token, made with --replace",
         list(trusted),
         list(served)
     )))
 }
 
-/// Refuses a trust bundle that is not the one root that a token names. A token vouches for that root
+/// Refuses a trust bundle that is not the one root that a token, or a person, names. That vouches for that root
 /// alone: whatever else a daemon serves beside it is only the daemon's word (rule R10).
 ///
 /// # Errors
 /// [`AgentError::Trust`] tells what was served.
-pub fn compare_at_first_trust(root: &CertificateDer<'_>, served: &[CertificateDer<'_>]) -> Result<(), AgentError> {
+pub fn compare_at_first_trust(
+    root: &CertificateDer<'_>,
+    named_by: NamedBy,
+    served: &[CertificateDer<'_>],
+) -> Result<(), AgentError> {
     let root = Digest::of(root);
     let others: BTreeSet<_> = served.iter().map(|der| Digest::of(der)).filter(|digest| *digest != root).collect();
     if others.is_empty() && !served.is_empty() {
         return Ok(());
     }
+    let unused = if named_by == NamedBy::Token { ", and the token was not used" } else { "" };
     Err(AgentError::Trust(format!(
-        "the CA serves another trust bundle than the root that the token names, and it is refused; nothing was asked \
-         for, and the token was not used; the token names the root with SHA-256 {root}, served {} besides; one root is \
-         all that a token can vouch for; ask the operators whether somebody changed what their CA serves",
+        "the CA serves another trust bundle than the root that {named_by} names, and it is refused; nothing was asked \
+         for{unused}; {named_by} names the root with SHA-256 {root}, served {} besides; one root is all that it can \
+         vouch for; ask the operators whether somebody changed what their CA serves",
         match others.iter().map(ToString::to_string).collect::<Vec<_>>() {
             others if others.is_empty() => "is nothing".to_owned(),
             others => format!("are the roots {}", others.join(", ")),

@@ -47,7 +47,7 @@ pub async fn request(
     loop {
         match ask(agent, trust, host, &key).await {
             Ok(Asked::Approved(answer, contact)) => {
-                let enrolled = complete(agent, *contact, &answer, key, Some(host)).await?;
+                let enrolled = complete(agent, *contact, &answer, key, Some(host), true).await?;
                 return Ok(Requested::Enrolled(Box::new(enrolled)));
             }
             Ok(Asked::Waiting(waiting)) if left.is_zero() => return Ok(Requested::Waiting(waiting)),

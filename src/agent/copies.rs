@@ -15,58 +15,77 @@ use zeroize::Zeroizing;
 use super::files::{self, Links, Unread};
 use super::install::{self, InstallError, Ownership};
 use super::placement::{Copy, Layout};
-use super::{Agent, AgentError, debt, directory, password};
+use super::{Agent, AgentError, claims, debt, directory, password};
 use crate::ca::bundle::Bundle;
 use crate::ca::pem_file::certificates_to_pem;
 use crate::ca::pkcs12::{self, Password};
+use crate::ca::provenance;
 use crate::name::DnsName;
 
 /// The entries of a `split` directory and of a Kubernetes secret.
 const ENTRIES: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
 
-/// Writes each copy that is not what `bundle` says; returns those.
-///
-/// # Errors
-/// [`InstallError`]; what was there before still is.
-pub fn keep(
-    agent: &Agent<'_>,
-    name: &DnsName,
-    bundle: &Bundle,
-    anchors: &[CertificateDer<'_>],
-) -> Result<Vec<PathBuf>, InstallError> {
-    let mut written = Vec::new();
-    for copy in agent.settings.placement.copies(name) {
-        let wanted = Form::of(&copy.layout, name, bundle, anchors)?;
-        let owner = agent.ownership(&copy.place)?;
-        if wanted.lies_at(copy, &owner) {
-            continue;
-        }
-        debt::reopen(agent, name, &bundle.leaf().serial)?;
-        match wanted {
-            Form::File(content) => install::install(&copy.place.path, content.as_bytes(), &owner, agent.random)?,
-            Form::Keystore(bundle, password) => {
-                let content = pkcs12::seal(bundle, &password, agent.random)?;
-                install::install(&copy.place.path, &content, &owner, agent.random)?;
-            }
-            Form::Directory(entries) => switch(agent, copy, &entries, &owner)?,
-        }
-        written.push(copy.place.path.clone());
-    }
-    Ok(written)
+/// What became of the copies of one bundle.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Those that were written.
+    pub written: Vec<PathBuf>,
+    /// Why others are not what they should be; one of them holds no other up.
+    pub problem: Option<String>,
 }
 
-/// The same for the bundle that is installed; nothing where there is none that is whole.
-///
-/// # Errors
-/// [`AgentError`] when the bundle cannot be read or a copy not be written.
-pub fn keep_installed(
+/// Writes each copy that is not what `bundle` says, also over what is somebody else's where a person says so (`force`).
+pub fn keep(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle, anchors: &[CertificateDer<'_>], force: bool) -> Kept {
+    let (mut written, mut problems) = (Vec::new(), Vec::new());
+    for copy in agent.settings.placement.copies(name) {
+        match keep_one(agent, name, copy, bundle, anchors, force) {
+            Ok(true) => written.push(copy.place.path.clone()),
+            Ok(false) => {}
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    Kept { written, problem: (!problems.is_empty()).then(|| problems.join("; ")) }
+}
+
+/// Says whether it had to be written; after an error what was there before still is.
+fn keep_one(
     agent: &Agent<'_>,
     name: &DnsName,
+    copy: &Copy,
+    bundle: &Bundle,
     anchors: &[CertificateDer<'_>],
-) -> Result<Vec<PathBuf>, AgentError> {
-    match installed(agent, name)? {
-        Some(bundle) => Ok(keep(agent, name, &bundle, anchors)?),
-        None => Ok(Vec::new()),
+    force: bool,
+) -> Result<bool, InstallError> {
+    let path = &copy.place.path;
+    let wanted = Form::of(&copy.layout, name, bundle, anchors)?;
+    let owner = agent.ownership(&copy.place)?;
+    if wanted.lies_at(copy, &owner) {
+        claims::remember(agent, path)?;
+        return Ok(false);
+    }
+    // What is no link stays in a directory's way, whoever says so.
+    if !force && copy.layout != Layout::Split {
+        claims::spare(agent, path, name, anchors)?;
+    }
+    claims::remember(agent, path)?;
+    debt::reopen(agent, name, &bundle.leaf().serial)?;
+    match wanted {
+        Form::File(content) => install::install(path, content.as_bytes(), &owner, agent.random)?,
+        Form::Keystore(bundle, password) => {
+            let content = pkcs12::seal(bundle, &password, agent.random)?;
+            install::install(path, &content, &owner, agent.random)?;
+        }
+        Form::Directory(entries) => switch(agent, copy, &entries, &owner)?,
+    }
+    Ok(true)
+}
+
+/// The same for the bundle that is installed; nothing where there is none that is whole and that this CA issued.
+pub fn keep_installed(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>], force: bool) -> Kept {
+    match installed(agent, name, anchors) {
+        Ok(Some(bundle)) => keep(agent, name, &bundle, anchors, force),
+        Ok(None) => Kept::default(),
+        Err(error) => Kept { problem: Some(error.to_string()), ..Kept::default() },
     }
 }
 
@@ -92,7 +111,7 @@ pub fn remove(
             Form::Directory(_) => install::check_link_place(path, &owner)?,
         };
         if !form.lies_at(copy, &owner) {
-            let cause = "it is not the copy of the bundle that it should be, so nothing is removed".to_owned();
+            let cause = "it is not the copy of the bundle that it should be".to_owned();
             return Err(InstallError::Unsafe { path: path.clone(), cause });
         }
         let failed = |cause| InstallError::Io { path: path.clone(), step: "remove it", cause };
@@ -109,30 +128,41 @@ pub fn remove(
     Ok(removed)
 }
 
-/// The first copy that is not what the installed bundle says.
+/// What is wrong with the first copy that is not what the installed bundle says.
 ///
 /// # Errors
-/// [`AgentError`] when the bundle cannot be read or the settings name nobody.
-pub fn stale(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Result<Option<PathBuf>, AgentError> {
-    let Some(bundle) = installed(agent, name)? else { return Ok(None) };
+/// [`AgentError`] when the bundle cannot be read.
+pub fn problem(
+    agent: &Agent<'_>,
+    name: &DnsName,
+    anchors: &[CertificateDer<'_>],
+) -> Result<Option<String>, AgentError> {
+    let Some(bundle) = installed(agent, name, anchors)? else { return Ok(None) };
     for copy in agent.settings.placement.copies(name) {
         // Where its password cannot be read, renew says why.
         let form = Form::of(&copy.layout, name, &bundle, anchors).ok();
-        let owner = agent.ownership(&copy.place)?;
-        if !form.is_some_and(|form| form.lies_at(copy, &owner)) {
-            return Ok(Some(copy.place.path.clone()));
+        // That the settings name nobody is told of them all.
+        let Ok(owner) = agent.ownership(&copy.place) else { continue };
+        if form.is_some_and(|form| form.lies_at(copy, &owner)) {
+            continue;
         }
+        let path = copy.place.path.display();
+        let others = claims::others(agent, &copy.place.path, anchors).filter(|_| copy.layout != Layout::Split);
+        return Ok(Some(match others {
+            None => format!("its copy at {path} is missing or out of date; psfca renew writes it"),
+            Some(what) => format!("its copy cannot go to {path}: {}", claims::left_alone(&what, name)),
+        }));
     }
     Ok(None)
 }
 
-fn installed(agent: &Agent<'_>, name: &DnsName) -> Result<Option<Bundle>, AgentError> {
+fn installed(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Result<Option<Bundle>, AgentError> {
     let placement = &agent.settings.placement;
     if placement.copies(name).is_empty() {
         return Ok(None);
     }
     match files::read(&placement.bundle(name).path, Links::Refused) {
-        Ok((_, text)) => Ok(Bundle::parse(&text).ok()),
+        Ok((_, text)) => Ok(provenance::own_bundle(&text, anchors, agent.now())),
         Err(Unread::Absent | Unread::Unfit(_)) => Ok(None),
         Err(Unread::Failed(error)) => Err(AgentError::state(&placement.bundle(name).path, &error)),
     }

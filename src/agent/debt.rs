@@ -35,7 +35,7 @@ pub struct Standing {
 #[must_use]
 pub fn standing(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Standing {
     match installed(agent, name, anchors) {
-        None => Standing { installed: None, loaded: Loaded::NoneConfigured },
+        None => Standing { installed: None, loaded: Loaded::NotInstalled },
         Some(bundle) => {
             let serial = bundle.leaf().serial.clone();
             let loaded = read(agent, name).loaded(&serial, wanted(agent, name));
@@ -98,8 +98,7 @@ pub async fn pay(
     copy_problem: Option<&str>,
 ) -> (Loaded, Vec<HookRun>) {
     let wanted = wanted(agent, name);
-    let bundle = if wanted == NOTHING { None } else { installed(agent, name, anchors) };
-    let Some(bundle) = bundle else { return (Loaded::NoneConfigured, Vec::new()) };
+    let Some(bundle) = installed(agent, name, anchors) else { return (Loaded::NotInstalled, Vec::new()) };
     let serial = &bundle.leaf().serial;
     let mut records = read(agent, name);
     let outstanding = records.of_installed(serial, agent.now()).outstanding(wanted);
@@ -159,12 +158,11 @@ fn wanted(agent: &Agent<'_>, name: &DnsName) -> Wanted {
     Wanted { hooks: hooks::are_there(agent, name), probe: !agent.settings.placement.probes(name).is_empty() }
 }
 
-/// The bundle that is installed under `name`, when it is whole and this CA issued it: what is damaged is nothing that a
-/// service should be told to load.
+/// The bundle that is installed under `name`, when it is whole and this CA issued it: what is damaged, or anybody
+/// else's, is nothing that a service should be told to load, or be given a copy of.
 #[must_use]
 pub fn installed(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Option<Bundle> {
-    let text = bundle_of(agent, name).filter(|text| !provenance::is_foreign(text, anchors))?;
-    Bundle::parse(&text).ok()
+    provenance::own_bundle(&bundle_of(agent, name)?, anchors, agent.now())
 }
 
 fn bundle_of(agent: &Agent<'_>, name: &DnsName) -> Option<zeroize::Zeroizing<Vec<u8>>> {

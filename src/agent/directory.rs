@@ -53,7 +53,8 @@ impl Directory {
             let belongs = |path: &Path, other| {
                 let (other, user) = (accounts::user_name(other), accounts::user_name(user));
                 let cause = format!("{} belongs to {other}, and the file is to be {user}'s", path.display());
-                Err(refuse(format!("{cause}; the directories have to be root's or {user}'s (docs/host.md)")))
+                let or_theirs = if user == "root" { String::new() } else { format!(" or {user}'s") };
+                Err(refuse(format!("{cause}; the directories have to be root's{or_theirs} (docs/host.md)")))
             };
             let trusted = match above(path, user).map_err(failed)? {
                 Above::Root => [0, user],

@@ -12,13 +12,15 @@ use super::servers::Servers;
 use super::{Agent, AgentError, anchor, key};
 use crate::ca::bundle::{Bundle, BundleError};
 use crate::ca::pem_file::PrivateKey;
-use crate::client::Answer;
+use crate::client::{Answer, ClientError};
 use crate::digest::Digest;
 use crate::grant::CertificateKind;
 use crate::name::HostName;
 use crate::token::{EnrollmentToken, ServerAddress};
-use crate::wire::{EnrollRequest, PEM_CHAIN};
+use crate::wire::{EnrollRequest, PEM_CHAIN, Problem};
 use crate::{tls, wire};
+
+pub use crate::tls::NamedBy;
 
 /// What an enrolment came to.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct FirstTrust {
     pub servers: Vec<ServerAddress>,
     /// SHA-256 of the root's DER.
     pub root: Digest,
+    /// What names it.
+    pub named_by: NamedBy,
 }
 
 /// A first connection: to a daemon that has proven to have the root that was named, and that serves no other.
@@ -52,12 +56,12 @@ pub(super) struct Contact {
 pub(super) async fn first_contact(agent: &Agent<'_>, trust: &FirstTrust) -> Result<Contact, AgentError> {
     let mut last = None;
     for server in &trust.servers {
-        let (config, pinned) = tls::pinned_client_config(trust.root, agent.clock.clone())?;
+        let (config, pinned) = tls::pinned_client_config(trust.root, trust.named_by, agent.clock.clone())?;
         match agent.connect_to(std::slice::from_ref(server), config).await {
             Ok(mut client) => {
                 let root = pinned.get().cloned();
                 let root = root.ok_or_else(|| AgentError::Trust(format!("{server} showed no root")))?;
-                anchor::compare_at_first_trust(&root, &anchor::fetch(&mut client).await?)?;
+                anchor::compare_at_first_trust(&root, trust.named_by, &anchor::fetch(&mut client).await?)?;
                 return Ok(Contact { client, server: server.clone(), root });
             }
             Err(error) => last = Some(error),
@@ -67,14 +71,14 @@ pub(super) async fn first_contact(agent: &Agent<'_>, trust: &FirstTrust) -> Resu
 }
 
 /// Enrols this host. It trusts the root that the token names and nothing else. An identity that it has
-/// stays until the new one is whole. What it had seen of
-/// the ledger is forgotten: a person with a token vouches for the CA.
+/// stays until the new one is whole, and that of another host for good unless a person says so (`replace`). What it had
+/// seen of the ledger is forgotten: a person with a token vouches for the CA.
 ///
 /// # Errors
 /// [`AgentError`]; with [`AgentError::Client`] the CA did not answer or said no.
-pub async fn enroll(agent: &Agent<'_>, token: &EnrollmentToken) -> Result<Enrolled, AgentError> {
+pub async fn enroll(agent: &Agent<'_>, token: &EnrollmentToken, replace: bool) -> Result<Enrolled, AgentError> {
     let _lock = agent.lock()?;
-    let trust = FirstTrust { servers: vec![token.address.clone()], root: token.root };
+    let trust = FirstTrust { servers: vec![token.address.clone()], root: token.root, named_by: NamedBy::Token };
     let mut contact = first_contact(agent, &trust).await?;
 
     // On disk before the token is spent: the CA answers the same key again, so nothing is lost
@@ -84,18 +88,52 @@ pub async fn enroll(agent: &Agent<'_>, token: &EnrollmentToken) -> Result<Enroll
     let body = Zeroizing::new(serde_json::to_vec(&ask).map_err(|error| AgentError::Key(error.to_string()))?);
     ask.secret.zeroize();
     let sent = contact.client.send(Method::POST, "/v1/enroll", "application/json", PEM_CHAIN, body.to_vec()).await;
-    let answer = sent?.ok()?;
-    complete(agent, contact, &answer, key, None).await
+    let answer = sent?.ok().map_err(|error| spent(agent, error))?;
+    complete(agent, contact, &answer, key, None, replace).await
+}
+
+/// A spent token says nothing to whoever runs the command once more, where all is well.
+fn spent(agent: &Agent<'_>, error: ClientError) -> AgentError {
+    let is_spent = |problem: &Problem| problem.kind.ends_with(":bad-token") && problem.detail.contains("spent");
+    match (&error, Enrolment::load(&agent.settings.state)) {
+        (ClientError::Refused { problem, .. }, Ok(there))
+            if is_spent(problem) && agent.now() <= there.validity().not_after =>
+        {
+            AgentError::EnrolledAlready { until: there.validity().not_after, host: there.host }
+        }
+        _ => error.into(),
+    }
+}
+
+/// Refuses to take the identity of another host than `wanted` from this state directory, before anybody is asked.
+///
+/// # Errors
+/// [`AgentError::AnotherHost`].
+pub fn spare_another(agent: &Agent<'_>, wanted: &HostName) -> Result<(), AgentError> {
+    match another(agent, wanted) {
+        Some(here) => Err(AgentError::AnotherHost(format!(
+            "this machine is enrolled as {here}; nobody was asked to let it be {wanted}; if it is to become that, say: \
+             psfca enroll --replace"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn another(agent: &Agent<'_>, wanted: &HostName) -> Option<HostName> {
+    let there = Enrolment::load(&agent.settings.state).ok()?;
+    (there.host != *wanted).then_some(there.host)
 }
 
 /// What every way in ends with: the identity is checked, and stored with the roots and the ledger's
-/// key. `wanted` is the host that was asked for, where the way in does not say.
+/// key. `wanted` is the host that was asked for; a token says only now whose it is, and an identity of another host
+/// stays unless that is meant (`replace`).
 pub(super) async fn complete(
     agent: &Agent<'_>,
     contact: Contact,
     answer: &Answer,
     key: PrivateKey,
     wanted: Option<&HostName>,
+    replace: bool,
 ) -> Result<Enrolled, AgentError> {
     let state = &agent.settings.state;
     let Contact { server, root, .. } = contact;
@@ -103,6 +141,17 @@ pub(super) async fn complete(
     let (identity, host) = identity::accept(&answer.body, key, agent.now()).map_err(bad)?;
     if let Some(expected) = wanted.filter(|wanted| **wanted != host) {
         return Err(bad(BundleError::Names { found: host.to_string(), expected: expected.to_string() }));
+    }
+
+    let another = another(agent, &host);
+    if let Some(here) = another.as_ref().filter(|_| !replace) {
+        // It is for that host's identity, and must not be what this one is renewed with.
+        identity::forget_pending_key(state);
+        return Err(AgentError::AnotherHost(format!(
+            "this machine is enrolled as {here}, and the token is for {host}; nothing was changed here, and the token \
+             is spent; make another (psfca token {host} --replace), and where this machine is to become {host}, give \
+             it to: psfca enroll --replace"
+        )));
     }
 
     let asked = Asked { kind: CertificateKind::Identity, name: host.as_str(), host: &host, ca_made_key: false };
@@ -114,6 +163,9 @@ pub(super) async fn complete(
     enrolment.save(state)?;
     ledger::begin(state, &enrolment.ledger)?;
     identity::forget_pending_key(state);
+    if another.is_some() {
+        identity::forget_entitlements(state);
+    }
     let trust = anchor::write(agent, &enrolment.anchors);
     let ledger_break = match before {
         Ok(before) => ledger_break(agent, &enrolment, before).await,

@@ -317,7 +317,7 @@ impl World {
     pub(super) async fn enrolled() -> Self {
         let world = world().await;
         let token = world.token(Digest::of(&world.daemon.ca.root_der()));
-        enroll::enroll(&world.agent(now()), &token).await.unwrap().trust.unwrap();
+        enroll::enroll(&world.agent(now()), &token, false).await.unwrap().trust.unwrap();
         world
     }
 

@@ -165,6 +165,12 @@ pub fn known_entitlements(state: &Path) -> Option<Entitlements> {
     serde_json::from_slice(&read_if_there(&state.join(ENTITLEMENTS)).ok()??).ok()
 }
 
+/// Forgets what the CA said of another host.
+pub fn forget_entitlements(state: &Path) {
+    // If it stays, it is replaced when the CA is next asked.
+    let _ = std::fs::remove_file(state.join(ENTITLEMENTS));
+}
+
 /// Keeps what the CA said, for when it cannot be asked.
 ///
 /// # Errors

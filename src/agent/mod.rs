@@ -3,8 +3,9 @@
 //! `enroll` gets the identity, `obtain` gets one certificate and checks it, `placement` says where it
 //! goes, `install` puts files in place and `copies` the copies of them (`password` reads what a keystore is closed with), `renew` does it for everything
 //! that is due, `files` reads and `directory` writes where others may interfere, `ledger` holds every answer to the CA's ledger, `status` tells how things stand, `reporting` tells the CA.
-//! `debt` keeps what services still have to load, `hooks` tells them, and `probe` lets them prove it.
+//! `claims` knows what may be replaced, `debt` keeps what services still have to load, `hooks` tells them, and `probe` lets them prove it.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::accounts;
 use crate::ca::bundle::BundleError;
 use crate::client::ClientError;
 use crate::clock::{Clock, Timestamp};
+use crate::name::{DnsName, HostName};
 use crate::profile::KeyKind;
 use crate::random::Random;
 use crate::report::LEDGER;
@@ -22,6 +24,7 @@ use crate::token::{ServerAddress, TokenError};
 
 pub mod anchor;
 pub mod approval;
+pub mod claims;
 pub mod copies;
 pub mod debt;
 pub mod directory;
@@ -44,6 +47,7 @@ pub mod salt;
 pub mod servers;
 pub mod settings;
 pub mod status;
+pub mod strays;
 pub mod system_trust;
 
 use files::{Links, Unread};
@@ -94,6 +98,20 @@ pub enum AgentError {
         "this host is not enrolled: {0} holds no identity; make a token on the CA machine (psfca token HOST) and give it to: psfca enroll"
     )]
     NotEnrolled(PathBuf),
+    /// The state directory is another host's.
+    #[error("{0}")]
+    AnotherHost(String),
+    /// A token that was spent, at a host that has an identity.
+    #[error(
+        "this host is enrolled already, as {host}, until {until}; the token was spent before, by this host or another; \
+         to enrol again takes a new one: psfca token {host} --replace"
+    )]
+    EnrolledAlready {
+        /// The host, as its identity says.
+        host: HostName,
+        /// The identity's end.
+        until: Timestamp,
+    },
     /// The state directory holds something that cannot be used.
     #[error("{path} cannot be used: {cause}")]
     State {
@@ -144,6 +162,7 @@ impl AgentError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Client(error) if error.is_denial() => 3,
+            Self::EnrolledAlready { .. } => 3,
             Self::Client(error) if error.is_outage() => 4,
             // An answer that cannot be used is the CA's fault, and the old bundle stays.
             Self::BadAnswer { .. } => 4,
@@ -251,6 +270,21 @@ impl Agent<'_> {
     pub fn ownership(&self, place: &Place) -> Result<Ownership, InstallError> {
         let Place { owner, group, mode, path: _ } = place;
         if self.privileged { Ownership::resolve(owner, group, *mode) } else { Ok(Ownership::mode(*mode)) }
+    }
+
+    /// Owners and groups in the settings that this machine does not know, of the bundles and copies of `names`.
+    #[must_use]
+    pub fn unknown_accounts<'n>(&self, names: impl Iterator<Item = &'n DnsName>) -> Vec<String> {
+        let mut problems = Vec::new();
+        for name in names {
+            let placement = &self.settings.placement;
+            let bundle = placement.bundle(name);
+            let places = std::iter::once(&bundle).chain(placement.copies(name).iter().map(|copy| &copy.place));
+            let unknown = places.filter_map(|place| self.ownership(place).err());
+            let unknown: BTreeSet<_> = unknown.map(|error| format!("{name}: {error}")).collect();
+            problems.extend(unknown);
+        }
+        problems
     }
 
     /// What to tell people about ownership, when it is left alone.

@@ -6,16 +6,14 @@ use hyper::body::Bytes;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
 
-use super::files::{self, Links};
 use super::identity::Enrolment;
 use super::install::{self, InstallError, Ownership};
 use super::ledger::{Asked, Memory};
 use super::placement::Place;
 use super::servers::Servers;
-use super::{Agent, AgentError, debt, key};
+use super::{Agent, AgentError, claims, debt, key};
 use crate::ca::bundle::{Bundle, BundleError, Chain, Expected};
 use crate::ca::pem_file::{self, Content};
-use crate::ca::provenance;
 use crate::client::Answer;
 use crate::clock::Timestamp;
 use crate::grant::CertificateKind;
@@ -149,29 +147,6 @@ pub fn check(
     chain.check(anchors, &Expected { alt_names: &alt_names, exactly: promised.is_some(), usages }, now)
 }
 
-/// What to say of a file that is somebody else's.
-#[must_use]
-pub fn foreign(name: &DnsName) -> String {
-    format!(
-        "what lies there is whole and was not issued by this CA, so it is left alone; if it may go, replace it with: \
-         psfca issue {name} --force"
-    )
-}
-
-/// Refuses to replace a file that is somebody else's, before the CA is asked for anything.
-///
-/// # Errors
-/// [`InstallError::Unsafe`] for such a file.
-pub fn spare_foreign(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Result<(), InstallError> {
-    let path = agent.settings.placement.bundle(name).path;
-    match files::read(&path, Links::Refused) {
-        Ok((_, text)) if provenance::is_foreign(&text, anchors) => {
-            Err(InstallError::Unsafe { path, cause: foreign(name) })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Finds out whose the bundle of `name` will be and that its place will do. The CA is asked only
 /// after that: a timer that runs into the same wall four times an hour must not fill the ledger.
 ///
@@ -195,6 +170,7 @@ pub fn prepare(agent: &Agent<'_>, name: &DnsName) -> Result<(Place, Ownership), 
 /// [`InstallError`].
 pub fn install(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> Result<(), InstallError> {
     let (place, owner) = prepare(agent, name)?;
+    claims::remember(agent, &place.path)?;
     debt::expect(agent, name, &bundle.leaf().serial)?;
     install::install(&place.path, bundle.to_pem().as_bytes(), &owner, agent.random)
 }

@@ -7,8 +7,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::files::{self, Links};
 use super::install::{self, InstallError};
-use super::{Agent, AgentError, copies};
-use crate::ca::bundle::Bundle;
+use super::{Agent, AgentError, claims, copies};
 use crate::ca::provenance;
 use crate::name::DnsName;
 
@@ -18,11 +17,19 @@ use crate::name::DnsName;
 /// # Errors
 /// [`AgentError`] where something is not what this CA issued, or the system refuses; the bundle is still there.
 pub fn prune(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Result<Vec<PathBuf>, AgentError> {
+    let removed = remove(agent, name, anchors).map_err(InstallError::of_removal)?;
+    for path in &removed {
+        claims::forget(agent, path);
+    }
+    Ok(removed)
+}
+
+fn remove(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) -> Result<Vec<PathBuf>, InstallError> {
     let place = agent.settings.placement.bundle(name);
     let foreign = |cause: &str| InstallError::Unsafe { path: place.path.clone(), cause: cause.to_owned() };
     let (_, text) = files::read(&place.path, Links::Refused).map_err(|_| foreign("it cannot be read any more"))?;
-    let bundle = Bundle::parse(&text).ok().filter(|_| !provenance::is_foreign(&text, anchors));
-    let bundle = bundle.ok_or_else(|| foreign("this CA did not issue what lies there, so it is not removed"))?;
+    let bundle = provenance::own_bundle(&text, anchors, agent.now());
+    let bundle = bundle.ok_or_else(|| foreign("this CA did not issue what lies there"))?;
     let mut removed = copies::remove(agent, name, &bundle, anchors)?;
     let directory = install::check_place(&place.path, &agent.ownership(&place)?)?;
     let failed = |cause| InstallError::Io { path: place.path.clone(), step: "remove it", cause };

@@ -4,22 +4,23 @@
 use std::path::Path;
 
 use super::anchor;
+use super::copies::Kept;
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
 use super::obtain::{self, Exchange};
 use super::prune::prune;
 use super::retries::{Attempt, Retries, Subject};
 use super::servers::Servers;
-use super::status::{Found, survey};
+use super::status::{Found, settings_problems, survey};
 use super::system_trust::SystemStore;
-use super::{Agent, AgentError, copies, debt, enroll, install, reporting};
+use super::{Agent, AgentError, claims, copies, debt, enroll, install, reporting};
 use crate::ca::bundle::Bundle;
 use crate::clock::Timestamp;
 use crate::durable;
-use crate::name::HostName;
+use crate::name::{DnsName, HostName};
 use crate::renewal::machine::{self, Action, Retry};
 use crate::renewal::{self, Installed, Reason};
-use crate::report::{Line, Outcome, Report};
+use crate::report::{Line, Outcome, Report, Unasked};
 use crate::wire::Entitlements;
 
 /// What `psfca renew` is told.
@@ -58,6 +59,8 @@ struct Run<'a> {
     ledger: Memory,
     retries: Retries,
     remarks: Vec<String>,
+    strays: Vec<String>,
+    settings_problems: Vec<String>,
 }
 
 /// Renews. One name that fails does not stop the others.
@@ -69,24 +72,13 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
     let mut enrolment = Enrolment::load(&agent.settings.state)?;
     let ledger = Memory::load(agent, &enrolment)?;
     let (retries, damaged) = Retries::load(&agent.settings.state);
-    let mut run = Run { agent, options, ledger, retries, remarks: Vec::from_iter(damaged) };
+    let (strays, settings_problems) = (Vec::new(), Vec::new());
+    let remarks = Vec::from_iter(damaged);
+    let mut run = Run { agent, options, ledger, retries, remarks, strays, settings_problems };
     if !options.dry_run {
         clear_leftovers(agent);
     }
-    let (trust_written, mut trust_problem) = match options.dry_run {
-        true => (false, None),
-        false => match anchor::keep(agent, &enrolment.anchors) {
-            Ok(written) => (written, None),
-            Err(error) => (false, Some(error.to_string())),
-        },
-    };
-    if agent.settings.system_trust && !options.dry_run {
-        match SystemStore::default().keep(agent, &enrolment.anchors).await {
-            Ok(false) => {}
-            Ok(true) => run.remarks.push("the whole system trusts this CA now (system_trust in host.yaml)".to_owned()),
-            Err(error) => drop(trust_problem.get_or_insert(error.to_string())),
-        }
-    }
+    let (trust_written, mut trust_problem) = run.trust(&enrolment).await;
     let mut connection = agent.connect(&enrolment).await;
     if let (Ok(client), false) = (&mut connection, options.dry_run) {
         // Only where there was trouble; what came of it is in the report.
@@ -102,6 +94,7 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
             identity::keep_entitlements(&agent.settings.state, entitlements)?;
         }
     }
+    let unasked = run.unasked(answered.as_ref().err());
     let mut names = run.names(&mut answered, &enrolment).await?;
     debt::settle(agent, &enrolment.anchors, &mut names, options.dry_run).await;
     let untold = match (&mut answered, options.dry_run) {
@@ -110,15 +103,18 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
     };
     let untold = untold.map(|error| error.to_string());
     let (ledger_trouble, ledger_recovered) = (run.ledger.trouble(), run.ledger.news().cloned());
-    let (host, remarks) = (enrolment.host, run.remarks);
+    let Run { remarks, strays, settings_problems, .. } = run;
     Ok(Report {
-        host,
+        host: enrolment.host,
         identity,
         trust_problem,
         trust_written,
         ledger_trouble,
         ledger_recovered,
         remarks,
+        settings_problems,
+        strays,
+        unasked,
         names,
         untold,
     })
@@ -147,6 +143,41 @@ async fn ask_for_names(
 }
 
 impl Run<'_> {
+    /// Sees to the trust bundle and the system's roots: whether the bundle was written, and what is wrong.
+    async fn trust(&mut self, enrolment: &Enrolment) -> (bool, Option<String>) {
+        if self.options.dry_run {
+            return (false, None);
+        }
+        let (written, mut problem) = match anchor::keep(self.agent, &enrolment.anchors) {
+            Ok(written) => (written, None),
+            Err(error) => (false, Some(error.to_string())),
+        };
+        if self.agent.settings.system_trust {
+            match SystemStore::default().keep(self.agent, &enrolment.anchors).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.remarks.push("the whole system trusts this CA now (system_trust in host.yaml)".to_owned());
+                }
+                Err(error) => drop(problem.get_or_insert(error.to_string())),
+            }
+        }
+        (written, problem)
+    }
+
+    /// What to say where the CA did not name this host's names, now and in `psfca status`: a host that nothing is due
+    /// on would not hear of it otherwise.
+    fn unasked(&mut self, failure: Option<&Failure>) -> Option<Unasked> {
+        let at = self.agent.now();
+        let unasked =
+            failure.map(|Failure { text, code, .. }| Unasked { at, refused: *code == 3, error: text.clone() });
+        if !self.options.dry_run
+            && let Err(error) = self.retries.note_unasked(unasked.clone())
+        {
+            self.remarks.push(error.to_string());
+        }
+        unasked
+    }
+
     /// Renews the identity; from then on the new one is shown.
     async fn identity(&mut self, connection: &mut Result<Servers, AgentError>, enrolment: &mut Enrolment) -> Outcome {
         let (agent, validity) = (self.agent, enrolment.validity());
@@ -179,16 +210,20 @@ impl Run<'_> {
         let remembered = identity::known_entitlements(&agent.settings.state);
         let known = answered.as_ref().map_or(remembered, |(_, entitlements)| Some(entitlements.clone()));
         let mut lines = Vec::new();
-        for found in survey(agent, &enrolment.anchors, known.as_ref())? {
+        let found = survey(agent, &enrolment.anchors, known.as_ref())?;
+        (self.strays, self.settings_problems) = settings_problems(agent, known.as_ref(), &found);
+        for found in found {
             let name = found.name.clone();
             let client = answered.as_mut().map(|(client, _)| client).map_err(|failure| failure.clone());
             let outcome = self.name(client, found, enrolment).await;
             let gone = matches!(outcome, Outcome::Pruned { .. });
-            let copies = match dry_run || gone {
-                true => Ok(Vec::new()),
-                false => copies::keep_installed(agent, &name, &enrolment.anchors).map_err(|error| error.to_string()),
+            let kept = match dry_run || gone {
+                true => Kept::default(),
+                false => copies::keep_installed(agent, &name, &enrolment.anchors, self.options.force),
             };
-            lines.push(Line::new(name, outcome, copies));
+            let mut line = Line::new(name, outcome);
+            (line.copies_written, line.copy_problem) = (kept.written, kept.problem);
+            lines.push(line);
         }
         Ok(lines)
     }
@@ -202,9 +237,13 @@ impl Run<'_> {
         if found.is_by_hand() {
             return Outcome::ByHand;
         }
-        if found.installed == Installed::Foreign && !self.options.force {
+        match &found.installed {
             // A person's file, and a person has to say what becomes of it: no alarm about what the CA does.
-            return Outcome::Failed { error: obtain::foreign(name), code: 1, critical: false };
+            Installed::Foreign(what) if !self.options.force => {
+                return Outcome::LeftAlone { error: claims::left_alone(what, name) };
+            }
+            Installed::Fit(_) | Installed::Unfit { .. } => self.claim(name),
+            _ => {}
         }
         let installed = &found.installed;
         let reason = match self.look(subject, installed) {
@@ -243,7 +282,7 @@ impl Run<'_> {
     ) -> Outcome {
         let not_after = match &found.installed {
             Installed::Fit(validity) | Installed::Unfit { validity, .. } => validity.not_after,
-            Installed::Missing | Installed::Damaged(_) | Installed::Foreign => self.agent.now(),
+            Installed::Missing | Installed::Damaged(_) | Installed::Foreign(_) => self.agent.now(),
         };
         let client = match client {
             Ok(client) if self.options.prune || self.agent.settings.prune => client,
@@ -255,7 +294,17 @@ impl Run<'_> {
         let held = self.ledger.before_removing(client, found.name.as_str(), self.agent.now()).await;
         match held.and_then(|()| prune(self.agent, &found.name, &enrolment.anchors)) {
             Ok(removed) => Outcome::Pruned { removed },
-            Err(error) => Outcome::Failed { error: error.to_string(), code: error.exit_code(), critical: false },
+            Err(error) => Outcome::NotPruned { error: error.to_string(), code: error.exit_code() },
+        }
+    }
+
+    /// The bundle is ours, whoever wrote that down or not.
+    fn claim(&mut self, name: &DnsName) {
+        let path = self.agent.settings.placement.bundle(name).path;
+        if !self.options.dry_run
+            && let Err(error) = claims::remember(self.agent, &path)
+        {
+            self.remarks.push(error.to_string());
         }
     }
 
@@ -322,7 +371,7 @@ fn failed(failure: &Failure, installed: &Installed, now: Timestamp) -> Outcome {
 const fn end_of(installed: &Installed) -> Option<Timestamp> {
     match installed {
         Installed::Fit(validity) | Installed::Unfit { validity, .. } => Some(validity.not_after),
-        Installed::Missing | Installed::Damaged(_) | Installed::Foreign => None,
+        Installed::Missing | Installed::Damaged(_) | Installed::Foreign(_) => None,
     }
 }
 

@@ -89,7 +89,7 @@ fn names(agent: &Agent<'_>, enrolment: &Enrolment) -> Result<Vec<NameReport>, Ag
 
 fn deployment(loaded: Loaded, validity: &Validity) -> Deployment {
     match loaded {
-        Loaded::NoneConfigured => Deployment::Installed,
+        Loaded::NoneConfigured | Loaded::NotInstalled => Deployment::Installed,
         // What no run has come to yet is owed since it was issued.
         Loaded::Owed { since, attempts, error } => Deployment::Owed {
             since: since.unwrap_or_else(|| validity.issued()),

@@ -10,6 +10,7 @@ use super::{AgentError, read_if_there};
 use crate::durable;
 use crate::name::DnsName;
 use crate::renewal::machine::Retry;
+use crate::report::{Asked, Unasked};
 use crate::terminal::cut;
 
 const FILE: &str = "retries.json";
@@ -37,6 +38,15 @@ pub struct Attempt {
     pub code: u8,
 }
 
+impl Attempt {
+    /// The same, to be told.
+    #[must_use]
+    pub fn told(&self) -> Asked {
+        let Retry { failures, asked, until } = self.retry;
+        Asked { times: failures, last: asked, until, error: self.error.clone() }
+    }
+}
+
 /// The file. Nothing in it is needed: without it the CA is asked at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -44,6 +54,8 @@ struct Stored {
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<Attempt>,
     names: BTreeMap<DnsName, Attempt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unasked: Option<Unasked>,
 }
 
 /// All that was asked for in vain.
@@ -93,6 +105,28 @@ impl Retries {
             (Subject::Name(name), Some(attempt)) => drop(self.stored.names.insert(name.clone(), attempt)),
             (Subject::Name(name), None) => drop(self.stored.names.remove(name)),
         }
+        self.save()
+    }
+
+    /// Why the CA did not say at the last run which names this host may have; none when it did.
+    #[must_use]
+    pub const fn unasked(&self) -> Option<&Unasked> {
+        self.stored.unasked.as_ref()
+    }
+
+    /// Remembers whether the CA said at this run which names this host may have.
+    ///
+    /// # Errors
+    /// [`AgentError::State`].
+    pub fn note_unasked(&mut self, unasked: Option<Unasked>) -> Result<(), AgentError> {
+        if self.stored.unasked == unasked {
+            return Ok(());
+        }
+        self.stored.unasked = unasked;
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), AgentError> {
         let failed = |cause: String| AgentError::State { path: self.path.clone(), cause };
         let text = serde_json::to_vec_pretty(&self.stored).map_err(|error| failed(error.to_string()))?;
         durable::replace(&self.path, &text, 0o600).map_err(|error| failed(error.to_string()))

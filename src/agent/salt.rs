@@ -81,5 +81,5 @@ pub async fn enroll(
     let ask = SaltEnrollRequest { host: host.clone(), csr: key::request(&key)?, challenge, signature };
     let body = serde_json::to_vec(&ask).map_err(|error| AgentError::Key(error.to_string()))?;
     let answer = contact.client.send(Method::POST, "/v1/enroll/salt", json, PEM_CHAIN, body).await?.ok()?;
-    complete(agent, contact, &answer, key, Some(host)).await
+    complete(agent, contact, &answer, key, Some(host), true).await
 }

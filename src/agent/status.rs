@@ -8,16 +8,18 @@ use rustls::pki_types::CertificateDer;
 use super::files::{self, Links, Unread};
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
+use super::retries::{Attempt, Retries, Subject};
+use super::strays::strays;
 use super::system_trust::SystemStore;
-use super::{Agent, AgentError, anchor, copies, debt, obtain};
+use super::{Agent, AgentError, anchor, claims, copies, debt, obtain};
 use crate::ca::bundle::{Bundle, BundleError};
-use crate::ca::{pem_file, provenance};
+use crate::ca::pem_file;
 use crate::clock::Timestamp;
 use crate::loading::Loaded;
 use crate::name::DnsName;
 use crate::profile::KeyKind;
 use crate::renewal::{self, Installed, Reason, Validity, Verdict};
-use crate::report::{BundleStatus, CertificateStatus, Status};
+use crate::report::{Asked, BundleStatus, CertificateStatus, Status};
 use crate::serial::Serial;
 use crate::wire::{Entitlement, Entitlements};
 
@@ -28,17 +30,16 @@ use crate::wire::{Entitlement, Entitlements};
 pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
     agent.check_state()?;
     let enrolment = Enrolment::load(&agent.settings.state)?;
-    let known = identity::known_entitlements(&agent.settings.state);
-    let now = agent.now();
+    let state = &agent.settings.state;
+    let known = identity::known_entitlements(state);
+    let (now, retries) = (agent.now(), Retries::load(state).0);
     let bundles = survey(agent, &enrolment.anchors, known.as_ref())?;
+    let (strays, settings_problems) = settings_problems(agent, known.as_ref(), &bundles);
     let bundles = bundles.into_iter().map(|found| {
-        let mut status = describe(agent, found, now);
+        let mut status = describe(agent, found, &retries, now);
         status.loaded = debt::standing(agent, &status.name, &enrolment.anchors).loaded;
-        if status.problem.is_none()
-            && let Some(path) = copies::stale(agent, &status.name, &enrolment.anchors)?
-        {
-            status.problem =
-                Some(format!("its copy at {} is missing or out of date; psfca renew writes it", path.display()));
+        if status.problem.is_none() {
+            status.problem = copies::problem(agent, &status.name, &enrolment.anchors)?;
         }
         Ok(status)
     });
@@ -50,7 +51,36 @@ pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
     let identity = CertificateStatus::of(&enrolment.identity.leaf().serial, enrolment.validity());
     let ledger = Memory::load(agent, &enrolment)?.status();
     let trust_problem = trust(agent, &enrolment.anchors)?;
-    Ok(Status { host: enrolment.host, server, identity, trust_problem, ledger, bundles })
+    let due = renewal::judge(&Installed::Fit(enrolment.validity()), now);
+    Ok(Status {
+        host: enrolment.host,
+        server,
+        unasked: retries.unasked().cloned(),
+        identity,
+        identity_asked: asked(&retries, Subject::Identity, &due),
+        trust_problem,
+        settings_problems,
+        strays,
+        ledger,
+        bundles,
+    })
+}
+
+/// Settings and hooks for names that this host may not have, and owners that this machine does not know. Of names
+/// nothing is known before the CA was asked once.
+pub(super) fn settings_problems(
+    agent: &Agent<'_>,
+    known: Option<&Entitlements>,
+    found: &[Found],
+) -> (Vec<String>, Vec<String>) {
+    let names = || found.iter().map(|found| &found.name);
+    let strays = known.map_or_else(Vec::new, |_| strays(agent, &names().collect()));
+    (strays, agent.unknown_accounts(names()))
+}
+
+/// What the CA was asked for in vain, as long as it is due.
+fn asked(retries: &Retries, subject: Subject<'_>, verdict: &Verdict) -> Option<Asked> {
+    retries.of(subject).filter(|_| matches!(verdict, Verdict::Due(_))).map(Attempt::told)
 }
 
 fn trust(agent: &Agent<'_>, anchors: &[CertificateDer<'_>]) -> Result<Option<String>, AgentError> {
@@ -71,13 +101,14 @@ fn trust(agent: &Agent<'_>, anchors: &[CertificateDer<'_>]) -> Result<Option<Str
     if agent.settings.system_trust { SystemStore::default().problem(anchors) } else { Ok(None) }
 }
 
-fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
+fn describe(agent: &Agent<'_>, found: Found, retries: &Retries, now: Timestamp) -> BundleStatus {
     let by_hand = found.is_by_hand();
+    let verdict = renewal::judge(&found.installed, now);
     let (certificate, problem) = match (&found.installed, found.serial.as_ref()) {
         (Installed::Fit(validity) | Installed::Unfit { validity, .. }, Some(serial)) => {
-            let problem = match renewal::judge(&found.installed, now) {
+            let problem = match &verdict {
                 Verdict::Due(Reason::Expired(when)) => Some(format!("it expired {}", when.distance(now))),
-                Verdict::Due(Reason::Changed(why)) => Some(why),
+                Verdict::Due(Reason::Changed(why)) => Some(why.clone()),
                 _ if validity.is_critical(now) => {
                     Some(format!("it expires {} and was not renewed", validity.not_after.distance(now)))
                 }
@@ -86,7 +117,7 @@ fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
             (Some(CertificateStatus::of(serial, *validity)), problem)
         }
         (Installed::Damaged(why), _) => (None, Some(format!("it is damaged: {why}"))),
-        (Installed::Foreign, _) => (None, Some(obtain::foreign(&found.name))),
+        (Installed::Foreign(what), _) => (None, Some(claims::left_alone(what, &found.name))),
         _ if by_hand => (None, None),
         _ => (None, Some("it is missing; psfca renew gets it".to_owned())),
     };
@@ -97,7 +128,8 @@ fn describe(agent: &Agent<'_>, found: Found, now: Timestamp) -> BundleStatus {
         by_hand,
         certificate,
         problem,
-        loaded: Loaded::NoneConfigured,
+        asked: asked(retries, Subject::Name(&found.name), &verdict).filter(|_| found.entitlement.is_some()),
+        loaded: Loaded::NotInstalled,
         name: found.name,
     }
 }
@@ -163,7 +195,11 @@ fn examine(
     promised: Option<&Entitlement>,
 ) -> Result<(Installed, Option<Serial>), AgentError> {
     let path = agent.settings.placement.bundle(name).path;
-    let text = match files::read(&path, Links::Refused) {
+    let read = files::read(&path, Links::Refused);
+    if let Some(what) = claims::others_in(agent, &path, &read, anchors) {
+        return Ok((Installed::Foreign(what), None));
+    }
+    let text = match read {
         Ok((_, text)) => text,
         Err(Unread::Absent) => return Ok((Installed::Missing, None)),
         // Another service's key that we may not read is none of ours, nor is what is no file at all.
@@ -171,9 +207,6 @@ fn examine(
         Err(Unread::Unfit(cause)) => return Ok((Installed::Damaged(cause), None)),
         Err(Unread::Failed(error)) => return Err(AgentError::state(&path, &error)),
     };
-    if provenance::is_foreign(&text, anchors) {
-        return Ok((Installed::Foreign, None));
-    }
     let bundle = match Bundle::parse(&text) {
         Ok(bundle) => bundle,
         Err(error) => return Ok((Installed::Damaged(error.to_string()), None)),

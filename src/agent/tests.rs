@@ -18,7 +18,7 @@ fn outcome(report: &Report) -> &Outcome {
 #[tokio::test]
 async fn a_token_for_another_root_gets_no_request_at_all() {
     let world = world().await;
-    let error = enroll::enroll(&world.agent(now()), &world.token(Digest::of(b"another"))).await.unwrap_err();
+    let error = enroll::enroll(&world.agent(now()), &world.token(Digest::of(b"another")), false).await.unwrap_err();
     assert!(matches!(error, AgentError::Client(ClientError::Untrusted { .. })), "{error}");
     assert_eq!(*world.daemon.seen.lock().unwrap(), [""; 0]);
     assert!(!world.directory.path().join("certs").exists());
@@ -30,14 +30,14 @@ async fn first_trust_takes_the_pinned_root_and_nothing_beside_it() {
     let token = world.token(Digest::of(&world.daemon.ca.root_der()));
     for fault in [Fault::OtherTrustBundle, Fault::AnotherAnchor] {
         world.set(fault);
-        let error = enroll::enroll(&world.agent(now()), &token).await.unwrap_err();
+        let error = enroll::enroll(&world.agent(now()), &token, false).await.unwrap_err();
         assert!(error.to_string().contains("another trust bundle than the root that the token names"), "{error}");
         assert!(Enrolment::load(&world.settings.state).is_err(), "{fault:?}");
         assert!(!world.settings.trust_bundle.exists(), "{fault:?}");
     }
     assert_eq!(*world.daemon.seen.lock().unwrap(), ["/PSF_CA.pem"; 2], "the token was never shown");
     world.set(Fault::None);
-    let enrolled = enroll::enroll(&world.agent(now()), &token).await.unwrap();
+    let enrolled = enroll::enroll(&world.agent(now()), &token, false).await.unwrap();
     assert_eq!(enrolled.enrolment.anchors, [world.daemon.ca.root_der()]);
 }
 

@@ -207,6 +207,12 @@ impl Chain {
         }
     }
 
+    /// Whether the certificate leads to one of `anchors` at that moment, whatever it is for.
+    #[must_use]
+    pub fn leads_to(&self, anchors: &[CertificateDer<'_>], then: Timestamp) -> bool {
+        self.check_chain(anchors, then).is_ok()
+    }
+
     fn check_chain(&self, anchors: &[CertificateDer<'_>], now: Timestamp) -> Result<(), BundleError> {
         let untrusted = |error: webpki::Error| BundleError::Untrusted(webpki_cause(&error));
         let mut trusted = Vec::with_capacity(anchors.len());

@@ -92,7 +92,12 @@ fn row(entry: &FleetEntry, now: Timestamp) -> [String; 6] {
         None => "none",
     };
     let lags = match entry.lag {
-        Some(lag) => format!("for {}: {}", describe(lag.since.until(now)), why(entry, lag)),
+        Some(lag) => {
+            let length = lag.since.until(now);
+            // The moment it began is no length.
+            let since = if length.as_secs() == 0 { "just now".to_owned() } else { format!("for {}", describe(length)) };
+            format!("{since}: {}", why(entry, lag))
+        }
         None if !entry.allowed => "no; the declaration gives it no longer".to_owned(),
         None => "no".to_owned(),
     };

@@ -9,11 +9,15 @@ use crate::clock::Timestamp;
 use crate::digest::Fingerprint;
 use crate::loading::{HookRun, Loaded};
 use crate::name::{DnsName, HostName};
-use crate::report::{BundleStatus, LedgerRecovery, LedgerTrouble, Outcome, Report, Status};
+use crate::report::{LedgerRecovery, LedgerTrouble, Outcome, Report};
 use crate::serial::Serial;
 use crate::terminal::{cut, printable_lines};
 use crate::token::ServerAddress;
 use crate::wire::ApprovalWaiting;
+
+mod status;
+
+pub use status::status;
 
 /// Longest remark and longest reason, in characters.
 const MAX_REMARK: usize = 4_000;
@@ -189,6 +193,9 @@ pub fn report(report: &Report, now: Timestamp) -> io::Result<()> {
     if let Some(problem) = &report.trust_problem {
         writeln!(out, "Trust: {problem}")?;
     }
+    for problem in &report.settings_problems {
+        writeln!(out, "Settings: {problem}")?;
+    }
     for remark in &report.remarks {
         writeln!(out, "Note: {}", cut(remark, MAX_REMARK))?;
     }
@@ -227,7 +234,7 @@ fn hook_run(out: &mut impl io::Write, run: &HookRun) -> io::Result<()> {
 
 fn loaded(out: &mut impl io::Write, state: &Loaded, now: Timestamp) -> io::Result<()> {
     match state {
-        Loaded::NoneConfigured => Ok(()),
+        Loaded::NoneConfigured | Loaded::NotInstalled => Ok(()),
         Loaded::Hooked { at } => writeln!(out, "  loaded  every hook succeeded {}", at.with_distance(now)),
         Loaded::Served { at } => writeln!(out, "  loaded  its service proved that on {}", at.with_distance(now)),
         Loaded::Owed { since, attempts, error } => {
@@ -261,6 +268,7 @@ fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
             let error = cut(error, MAX_REMARK);
             format!("NOT RENEWED, and {subject} is missing, expired or expires soon: {error}")
         }
+        Outcome::LeftAlone { error } => format!("not renewed: {}", cut(error, MAX_REMARK)),
         Outcome::ByHand => {
             "left alone: psfca makes no RSA keys, so it is for you to get, with psfca issue NAME --csr FILE".to_owned()
         }
@@ -276,70 +284,10 @@ fn outcome(subject: &str, outcome: &Outcome, now: Timestamp) -> String {
             let removed: Vec<_> = removed.iter().map(|path| path.display().to_string()).collect();
             format!("removed, because this host may no longer have it: {}", removed.join(", "))
         }
-    }
-}
-
-/// Says how things stand.
-///
-/// # Errors
-/// When standard output is closed.
-pub fn status(status: &Status, now: Timestamp) -> io::Result<()> {
-    let mut out = Vec::new();
-    let servers: Vec<_> = status.server.iter().map(ToString::to_string).collect();
-    let identity = &status.identity;
-    writeln!(out, "host      {}", status.host)?;
-    writeln!(out, "server    {}", servers.join(", "))?;
-    writeln!(out, "identity  until {}", identity.validity.not_after.with_distance(now))?;
-    writeln!(out, "          renewed from {}, serial {}", identity.due.with_distance(now), identity.serial)?;
-    if identity.validity.is_critical(now) {
-        let verb = if identity.validity.not_after < now { "expired" } else { "expires" };
-        let distance = identity.validity.not_after.distance(now);
-        writeln!(out, "          PROBLEM it {verb} {distance} and was not renewed: psfca renew says why")?;
-    }
-    match &status.trust_problem {
-        None => writeln!(out, "trust     as enrolled")?,
-        Some(problem) => writeln!(out, "trust     PROBLEM: {problem}")?,
-    }
-    let ledger = &status.ledger;
-    writeln!(out, "ledger    {} entries of {}, seen {}", ledger.size, ledger.origin, ledger.seen.with_distance(now))?;
-    if let Some(LedgerRecovery { statement, obeyed, seen, size, .. }) = &ledger.recovered {
-        let (statement, obeyed) = (statement.with_distance(now), obeyed.with_distance(now));
-        writeln!(out, "          recovered by the root's word of {statement}, obeyed {obeyed}:")?;
-        writeln!(out, "          {seen} entries had been seen, and {size} took their place")?;
-    }
-    if let Some(problem) = &ledger.problem {
-        writeln!(out, "          PROBLEM: {problem}")?;
-    }
-    for bundle in &status.bundles {
-        writeln!(out)?;
-        bundle_status(&mut out, bundle, now)?;
-    }
-    if status.bundles.is_empty() {
-        writeln!(out, "\nno bundles; psfca renew asks the CA what this host may have")?;
-    }
-    say(&out)
-}
-
-fn bundle_status(out: &mut impl io::Write, bundle: &BundleStatus, now: Timestamp) -> io::Result<()> {
-    writeln!(out, "{}", bundle.name)?;
-    writeln!(out, "  file    {}", bundle.path.display())?;
-    if let Some(certificate) = &bundle.certificate {
-        writeln!(out, "  serial  {}", certificate.serial)?;
-        writeln!(out, "  until   {}", certificate.validity.not_after.with_distance(now))?;
-        if bundle.entitled {
-            writeln!(out, "  due     {}", certificate.due.with_distance(now))?;
+        Outcome::NotPruned { error, .. } => {
+            let error = cut(error, MAX_REMARK);
+            format!("this host may no longer have it, and its bundle was not removed: {error}")
         }
-    }
-    if !bundle.entitled {
-        writeln!(out, "  note    this host may no longer have it, as far as the CA last said")?;
-    }
-    if bundle.by_hand {
-        writeln!(out, "  note    its key is RSA, which psfca does not make: psfca issue {} --csr FILE", bundle.name)?;
-    }
-    loaded(out, &bundle.loaded, now)?;
-    match &bundle.problem {
-        Some(problem) => writeln!(out, "  PROBLEM {problem}"),
-        None => Ok(()),
     }
 }
 

@@ -255,6 +255,9 @@ pub struct Enroll {
     /// SHA-256 of the CA's root (otherwise: `ca_fingerprint` in the settings)
     #[arg(long, value_name = "SHA256", requires = "without_token")]
     pub ca_fingerprint: Option<Fingerprint>,
+    /// Let this machine become another host than it is enrolled as
+    #[arg(long)]
+    pub replace: bool,
     /// How long to wait for the operator (0s, 10m, 2h)
     #[arg(long, value_name = "SPAN", default_value = "10m", requires = "request", value_parser = humantime::parse_duration)]
     pub wait: std::time::Duration,

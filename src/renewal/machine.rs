@@ -88,7 +88,7 @@ impl Retry {
 fn longest_wait(installed: &Installed, now: Timestamp) -> Duration {
     match installed {
         Installed::Unfit { validity, .. } | Installed::Fit(validity) => now.until(validity.not_after) / LONGEST_WAIT,
-        Installed::Missing | Installed::Damaged(_) | Installed::Foreign => Duration::ZERO,
+        Installed::Missing | Installed::Damaged(_) | Installed::Foreign(_) => Duration::ZERO,
     }
 }
 

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::host::with_agent;
 use crate::agent::Agent;
 use crate::agent::approval::{self, Requested};
-use crate::agent::enroll::{Enrolled, FirstTrust, enroll};
+use crate::agent::enroll::{Enrolled, FirstTrust, NamedBy, enroll, spare_another};
 use crate::agent::salt::{self, MinionKey};
 use crate::cli;
 use crate::digest::Fingerprint;
@@ -58,13 +58,13 @@ pub(super) fn run(args: &cli::Enroll) -> anyhow::Result<ExitCode> {
         }
     }
     let token = EnrollmentToken::parse(&text)?;
-    with_agent(&args.config, async |agent| done(agent, enroll(agent, &token).await?))
+    with_agent(&args.config, async |agent| done(agent, enroll(agent, &token, args.replace).await?))
 }
 
 /// Asks for an operator's approval, and waits.
 fn run_request(args: &cli::Enroll) -> anyhow::Result<ExitCode> {
     with_agent(&args.config, async |agent| {
-        let (trust, host) = (first_trust(args, agent)?, host(args)?);
+        let (trust, host) = (first_trust(args, agent)?, host(args, agent)?);
         let tell = |fingerprint: &Fingerprint| cli::host::asks(&host, fingerprint);
         match approval::request(agent, &trust, &host, args.wait, tell).await? {
             Requested::Enrolled(enrolled) => done(agent, *enrolled),
@@ -79,7 +79,7 @@ fn run_request(args: &cli::Enroll) -> anyhow::Result<ExitCode> {
 /// Signs with the key of the Salt minion.
 fn run_salt_key(args: &cli::Enroll, path: &Path) -> anyhow::Result<ExitCode> {
     with_agent(&args.config, async |agent| {
-        let (trust, host) = (first_trust(args, agent)?, host(args)?);
+        let (trust, host) = (first_trust(args, agent)?, host(args, agent)?);
         let minion = MinionKey::read(path)?;
         done(agent, salt::enroll(agent, &trust, &host, &minion).await?)
     })
@@ -94,11 +94,19 @@ fn first_trust(args: &cli::Enroll, agent: &Agent<'_>) -> anyhow::Result<FirstTru
     )?;
     let servers = args.server.as_ref().map_or_else(|| settings.server.clone(), |server| vec![server.clone()]);
     anyhow::ensure!(!servers.is_empty(), "where is the CA? say --server NAME:PORT, or server in the settings");
-    Ok(FirstTrust { servers, root })
+    Ok(FirstTrust { servers, root, named_by: NamedBy::Fingerprint })
 }
 
-/// The name that was given, or the machine's own.
-fn host(args: &cli::Enroll) -> anyhow::Result<HostName> {
+/// The name that was given, or the machine's own; none that the state directory is not of, unless that is meant.
+fn host(args: &cli::Enroll, agent: &Agent<'_>) -> anyhow::Result<HostName> {
+    let host = named(args)?;
+    if !args.replace {
+        spare_another(agent, &host)?;
+    }
+    Ok(host)
+}
+
+fn named(args: &cli::Enroll) -> anyhow::Result<HostName> {
     if let Some(host) = &args.host {
         return Ok(host.clone());
     }

@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::bail;
+
 use super::host::with_agent;
 use crate::agent::identity::{self, Enrolment};
 use crate::agent::ledger::Memory;
 use crate::agent::obtain::{self, Exchange, Request};
-use crate::agent::{Agent, AgentError, copies, debt, reporting};
+use crate::agent::{Agent, AgentError, claims, copies, debt, reporting};
 use crate::ca::bundle::Bundle;
 use crate::cli;
-use crate::name::DnsName;
 use crate::renewal::Validity;
 use crate::report::{LEDGER, OWED};
 
@@ -34,7 +35,8 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
         if !args.stdout {
             obtain::prepare(agent, &args.name).map_err(AgentError::from)?;
             if !args.force {
-                obtain::spare_foreign(agent, &args.name, &enrolment.anchors).map_err(AgentError::from)?;
+                let path = agent.settings.placement.bundle(&args.name).path;
+                claims::spare(agent, &path, &args.name, &enrolment.anchors).map_err(AgentError::from)?;
             }
         }
         let bundle = obtain::bundle(&mut exchange, &args.name, promised, args.ca_made_key).await?;
@@ -42,7 +44,7 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
             cli::host::text(&bundle.to_pem())?;
             return after(&ledger);
         }
-        let owed = install(agent, &enrolment, &args.name, &bundle).await?;
+        let owed = install(agent, &enrolment, args, &bundle).await?;
         if let Err(error) = reporting::tell(agent, &mut client, &enrolment).await {
             cli::host::untold(&error.to_string())?;
         }
@@ -62,20 +64,22 @@ fn after(ledger: &Memory) -> anyhow::Result<ExitCode> {
 }
 
 /// Says whether a service still has to be told of it.
-async fn install(agent: &Agent<'_>, enrolment: &Enrolment, name: &DnsName, bundle: &Bundle) -> anyhow::Result<bool> {
+async fn install(agent: &Agent<'_>, enrolment: &Enrolment, args: &cli::Issue, bundle: &Bundle) -> anyhow::Result<bool> {
+    let name = &args.name;
     obtain::install(agent, name, bundle).map_err(AgentError::from)?;
     let leaf = bundle.leaf();
     let due = Validity::new(leaf.not_before, leaf.not_after, &leaf.serial).due();
     let path = agent.settings.placement.bundle(name).path;
     cli::host::installed(name, &path, &leaf.serial, leaf.not_after, due, agent.now())?;
-    let copies = copies::keep(agent, name, bundle, &enrolment.anchors).map_err(AgentError::from);
-    for copy in copies.iter().flatten() {
+    let copies = copies::keep(agent, name, bundle, &enrolment.anchors, args.force);
+    for copy in &copies.written {
         cli::host::copied(copy)?;
     }
-    let problem = copies.as_ref().err().map(ToString::to_string);
-    let (loaded, hooks) = debt::pay(agent, name, &enrolment.anchors, problem.as_deref()).await;
+    let (loaded, hooks) = debt::pay(agent, name, &enrolment.anchors, copies.problem.as_deref()).await;
     cli::host::loading(&loaded, &hooks, agent.now())?;
-    copies?;
+    if let Some(problem) = copies.problem {
+        bail!("a copy is out of date: {problem}");
+    }
     if let Some(note) = agent.ownership_note() {
         cli::host::note(&note)?;
     }

@@ -22,6 +22,12 @@ pub(super) fn run(args: &cli::Renew) -> anyhow::Result<ExitCode> {
                 cli::host::note(&note)?;
             }
         }
+        for stray in &report.strays {
+            cli::host::note(stray)?;
+        }
+        if let Some(unasked) = &report.unasked {
+            cli::host::note(&unasked.to_string())?;
+        }
         if let Some(why) = &report.untold {
             cli::host::untold(why)?;
         }

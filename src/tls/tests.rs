@@ -114,7 +114,7 @@ fn an_identity_is_optional_and_verified() {
 fn a_pinned_root_is_found_and_learned() {
     let world = world();
     let root = world.ca.root_der();
-    let (client, learned) = pinned_client_config(Digest::of(&root), clock()).unwrap();
+    let (client, learned) = pinned_client_config(Digest::of(&root), NamedBy::Token, clock()).unwrap();
     assert!(learned.get().is_none());
     handshake(&world.server, &client, "ca.psf.io").unwrap();
     assert_eq!(learned.get(), Some(&root));
@@ -123,18 +123,18 @@ fn a_pinned_root_is_found_and_learned() {
 #[test]
 fn a_pin_is_no_licence_for_another_root_name_or_time() {
     let world = world();
-    let (client, learned) = pinned_client_config(Digest::of(b"other"), clock()).unwrap();
+    let (client, learned) = pinned_client_config(Digest::of(b"other"), NamedBy::Token, clock()).unwrap();
     let wrong = handshake(&world.server, &client, "ca.psf.io").unwrap_err();
     assert!(explain(&wrong).contains("did not show the root that the token names"), "{wrong}");
     assert!(learned.get().is_none());
 
     let root = Digest::of(&world.ca.root_der());
-    let (client, learned) = pinned_client_config(root, clock()).unwrap();
+    let (client, learned) = pinned_client_config(root, NamedBy::Token, clock()).unwrap();
     assert!(handshake(&world.server, &client, "other.psf.io").is_err());
     assert!(learned.get().is_none());
 
     let later = Fixed(now().plus(crate::ca::fixture::DAY * 2));
-    let (client, learned) = pinned_client_config(root, Arc::new(later)).unwrap();
+    let (client, learned) = pinned_client_config(root, NamedBy::Token, Arc::new(later)).unwrap();
     assert!(handshake(&world.server, &client, "ca.psf.io").is_err());
     assert!(learned.get().is_none());
 }
@@ -146,7 +146,7 @@ fn showing_the_pinned_root_beside_a_foreign_chain_is_refused() {
     let bundle = thief.bundle(&LeafSpec::server(&dns(&["ca.psf.io"])));
     // The root is public, so anyone can send it; only its signature counts.
     let server = serve(&world.ca, &bundle, &world.identities);
-    let (client, learned) = pinned_client_config(Digest::of(&world.ca.root_der()), clock()).unwrap();
+    let (client, learned) = pinned_client_config(Digest::of(&world.ca.root_der()), NamedBy::Token, clock()).unwrap();
     assert!(handshake(&server, &client, "ca.psf.io").is_err());
     assert!(learned.get().is_none());
 }

@@ -73,6 +73,7 @@ impl<'p, 's> Pass<'p, 's> {
         };
         match index.checked_sub(self.next) {
             Some(0) => {}
+            Some(1) => self.find(self.next, "1 entry is missing from here".to_owned()),
             Some(missing) => self.find(self.next, format!("{missing} entries are missing from here")),
             None => self.find(index, format!("the entry comes after entry {}", self.next - 1)),
         }

@@ -51,7 +51,7 @@ fn without_the_entry_that_says_so_every_dropped_body_is_found() {
     let found = found_after(&removed);
     let missing = found.iter().filter(|what| what.contains("no entry says that it was dropped")).count() as u64;
     assert_eq!(missing, ledger().dropped);
-    assert!(found.iter().any(|what| what == "1 entries are missing from here"), "{:?}", found.last());
+    assert!(found.iter().any(|what| what == "1 entry is missing from here"), "{:?}", found.last());
 }
 
 /// Whoever moves the entry's row in the listing hides from the audit where to look, and is found.

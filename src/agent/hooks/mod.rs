@@ -57,6 +57,17 @@ fn find(agent: &Agent<'_>, name: &DnsName) -> Result<Vec<PathBuf>, (PathBuf, io:
     Ok(hooks)
 }
 
+/// The directories of hooks of single names, whatever they are called.
+#[must_use]
+pub fn directories(agent: &Agent<'_>) -> Vec<String> {
+    let entries = std::fs::read_dir(&agent.settings.hooks).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.path().is_dir());
+    let names = directories.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names.filter(|name| name != ALL && !name.starts_with('.')).collect();
+    names.sort();
+    names
+}
+
 fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {

@@ -78,7 +78,7 @@ async fn a_token_is_no_reason_to_enrol_without_a_proof() {
         let world = world().await;
         world.set(fault);
         let token = world.token(Digest::of(&world.daemon.ca.root_der()));
-        let error = enroll::enroll(&world.agent(now()), &token).await.unwrap_err();
+        let error = enroll::enroll(&world.agent(now()), &token, false).await.unwrap_err();
         assert!(matches!(error, AgentError::Ledger { .. }), "{fault:?}: {error}");
         assert!(Enrolment::load(&world.settings.state).is_err(), "{fault:?}");
     }
@@ -171,7 +171,7 @@ async fn the_alarm_policy_installs_and_keeps_saying_so() {
 async fn a_new_enrolment_starts_anew_and_tells_what_it_forgets() {
     let world = working().await;
     let token = world.token(Digest::of(&world.daemon.ca.root_der()));
-    let enroll = || async { enroll::enroll(&world.agent(now()), &token).await.unwrap().ledger_break };
+    let enroll = || async { enroll::enroll(&world.agent(now()), &token, false).await.unwrap().ledger_break };
     assert!(enroll().await.is_none());
     world.daemon.ledger.lock().unwrap().leaves.truncate(10);
     let error = enroll().await.unwrap();

@@ -194,7 +194,7 @@ async fn the_setting_removes_too_and_where_a_copy_is_something_else_nothing_is_r
         let agent = world.agent(now());
         let anchors = [world.daemon.ca.root_der()];
         let error = prune(&agent, &name, &anchors).unwrap_err().to_string();
-        assert!(error.contains("it is not the copy of the bundle that it should be"), "{error}");
+        assert!(error.contains(" is not removed: it is not the copy of the bundle that it should be"), "{error}");
         assert!(copy.exists() && world.bundle_path().exists());
         std::fs::write(&copy, ours).unwrap();
         std::fs::write(world.bundle_path(), world.daemon.other_bundle()).unwrap();
