@@ -235,6 +235,38 @@ fn a_hook_that_somebody_else_could_have_written_is_refused_and_told() {
 }
 
 #[test]
+fn a_hook_runs_only_if_every_directory_and_link_on_the_way_to_it_is_nobody_elses() {
+    if std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").unwrap()) != 0 {
+        return;
+    }
+    let (_ca, host) = start();
+    host.ok(&["renew"]);
+    // A program of root's in a directory of root's, by a link of root's; between them what a service's user may own.
+    let path = hook(&host, &format!("{NAME}/10-app"), NOTES);
+    let at = |path: &str| host.dir().join(path);
+    for directory in ["v1", "app"] {
+        fs::create_dir(at(directory)).unwrap();
+    }
+    fs::rename(&path, at("v1/hook")).unwrap();
+    symlink("../v1", at("app/current")).unwrap();
+    symlink(at("app/current/hook"), &path).unwrap();
+    for (directory, link, text) in [
+        (65_534, 65_534, "/app belongs to nobody"),
+        (65_534, 0, "/app belongs to nobody"),
+        (0, 65_534, "link belongs to nobody"),
+    ] {
+        chown(at("app"), Some(directory), None).unwrap();
+        lchown(at("app/current"), Some(link), None).unwrap();
+        exits(&host.psfca(&["renew"]), 7, text);
+        exits(&host.psfca(&["hook", NAME]), 7, text);
+        assert_eq!(told(&host), [""; 0], "{text}");
+    }
+    lchown(at("app/current"), Some(0), None).unwrap();
+    exits(&host.psfca(&["renew"]), 0, "loaded  every hook succeeded");
+    assert_eq!(told(&host), [serial(&host)]);
+}
+
+#[test]
 fn hooks_that_are_new_are_run_for_what_is_there_and_without_any_nothing_is_owed() {
     let (_ca, host) = start();
     let (_, first) = {

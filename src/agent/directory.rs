@@ -2,22 +2,32 @@
 //! Root writes keys into directories of service users, who may move and replace what is theirs at any time;
 //! nothing here follows a link of theirs, and nothing is given away but by the open file.
 
+mod way;
+
+use std::ffi::OsString;
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+pub use way::{Astray, Way};
+
+use super::files::Links;
 use super::install::{InstallError, Ownership};
 use crate::accounts;
 
 /// Permission bits of whoever is neither owner nor in the group, and of the group.
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITES: u32 = 0o020;
-/// Only a file's owner may move it, as in `/tmp`.
-const STICKY: u32 = 0o1000;
+/// The permission bits of a directory that was made here and not given away yet. Those that people make are not
+/// sticky and closed.
+const FRESH: u32 = 0o1700;
+/// What a directory may get from the one that it is made in.
+const SET_GROUP: u32 = 0o2000;
 
 /// A directory that is held open.
 #[derive(Debug)]
@@ -29,8 +39,8 @@ impl Directory {
     /// Opens the directory of `target`, which is to be `owner`'s, if nobody else can decide what lies there.
     ///
     /// Nobody but its owner may write to it, or its group where this process gives nothing away. Where it
-    /// does, as root, the directory and each above it is root's or that of the file's owner; and below a
-    /// directory of the owner it is the owner's, since a link of theirs could lead to any other.
+    /// does, as root, the directory and each directory and link on the way to it is root's or that of the file's owner;
+    /// and below a directory or a link of the owner it is the owner's, since they could let it be any other.
     ///
     /// # Errors
     /// [`InstallError`] says what is wrong with the place.
@@ -38,10 +48,21 @@ impl Directory {
         let path = parent(target);
         let failed = |cause| InstallError::Io { path: target.to_owned(), step: "look at the directory", cause };
         let refuse = |cause: String| InstallError::Unsafe { path: target.to_owned(), cause };
-        if std::fs::symlink_metadata(path).map_err(failed)?.is_symlink() {
+        let belongs = |path: &Path, other, user| {
+            let (other, user) = (accounts::user_name(other), accounts::user_name(user));
+            let cause = format!("{} belongs to {other}, and the file is to be {user}'s", path.display());
+            let or_theirs = if user == "root" { String::new() } else { format!(" or {user}'s") };
+            refuse(format!("{cause}; the directories have to be root's{or_theirs} (docs/host.md)"))
+        };
+        let way = Way::to(path, owner.user, Links::Refused).map_err(|astray| match (astray, owner.user) {
+            (Astray::Refused(cause), _) => failed(cause),
+            (Astray::Directory(path, other) | Astray::Link(path, other), Some(user)) => belongs(&path, other, user),
+            (astray, _) => refuse(astray.to_string()),
+        })?;
+        if way.file.metadata().map_err(failed)?.is_symlink() {
             return Err(refuse(format!("{} is a symbolic link; name the directory itself", path.display())));
         }
-        let file = open_directory(rustix::fs::CWD, path).map_err(failed)?;
+        let file = open_directory(&way.file, ".").map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         if found.mode() & OTHERS_WRITE != 0 {
             return Err(refuse(format!("everybody may write to {}; chmod o-w it", path.display())));
@@ -50,22 +71,8 @@ impl Directory {
             if found.mode() & GROUP_WRITES != 0 {
                 return Err(refuse(format!("its group may write to {}; chmod g-w it", path.display())));
             }
-            let belongs = |path: &Path, other| {
-                let (other, user) = (accounts::user_name(other), accounts::user_name(user));
-                let cause = format!("{} belongs to {other}, and the file is to be {user}'s", path.display());
-                let or_theirs = if user == "root" { String::new() } else { format!(" or {user}'s") };
-                Err(refuse(format!("{cause}; the directories have to be root's{or_theirs} (docs/host.md)")))
-            };
-            let trusted = match above(path, user).map_err(failed)? {
-                Above::Root => [0, user],
-                Above::Owner => [user; 2],
-                Above::Stranger(path, other) => return belongs(&path, other),
-                Above::Open(path) => {
-                    return Err(refuse(format!("others may write to {0}; chmod go-w {0}", path.display())));
-                }
-            };
-            if !trusted.contains(&found.uid()) {
-                return belongs(path, found.uid());
+            if found.uid() != user && (way.by_owner || found.uid() != 0) {
+                return Err(belongs(path, found.uid(), user));
             }
         }
         Ok(Self { file })
@@ -74,7 +81,7 @@ impl Directory {
     /// A way to it that leads there as long as it is held, whatever stands at its path by then: for what takes paths.
     #[must_use]
     pub fn held(&self) -> PathBuf {
-        Path::new("/proc/self/fd").join(self.file.as_raw_fd().to_string())
+        way::held(&self.file)
     }
 
     /// What lies under `name`; none where nothing does. Links are not followed.
@@ -103,13 +110,67 @@ impl Directory {
     /// # Errors
     /// What the system says.
     pub fn make_directory(&self, name: &str) -> io::Result<Self> {
-        rustix::fs::mkdirat(&self.file, name, Mode::RWXU)?;
-        let file = open_directory(&self.file, Path::new(name))?;
-        // Whoever owns the directory above may have put another one there meanwhile, but none of ours.
-        if file.metadata()?.uid() != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::other("somebody replaced it meanwhile"));
+        rustix::fs::mkdirat(&self.file, name, Mode::from_raw_mode(FRESH))?;
+        self.fresh(name)
+    }
+
+    /// Opens the directory `name` that was just made. Whoever owns the directory above may have put another one there
+    /// meanwhile, but none that looks like it: what is written into it is given away.
+    fn fresh(&self, name: &str) -> io::Result<Self> {
+        let made = Self { file: open_directory(&self.file, name)? };
+        match made.is_fresh()? && made.names()?.is_empty() {
+            true => Ok(made),
+            false => Err(io::Error::other("somebody replaced it meanwhile")),
         }
-        Ok(Self { file })
+    }
+
+    fn is_fresh(&self) -> io::Result<bool> {
+        let found = self.file.metadata()?;
+        let ours = found.uid() == rustix::process::geteuid().as_raw();
+        Ok(ours && found.mode() & 0o7777 & !SET_GROUP == FRESH)
+    }
+
+    fn names(&self) -> io::Result<Vec<OsString>> {
+        std::fs::read_dir(self.held())?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    /// Removes the link, the file, or the directory that was made here for `owner`, under `name`. Of a directory nothing
+    /// goes but files with the names `entries`: one with anything else in it stays whole, and so does one that is
+    /// neither `owner`'s nor left over by whoever was killed before it was given away, and one on a disk of its own.
+    ///
+    /// # Errors
+    /// What the system says, or why a directory is left alone.
+    pub fn clear(&self, name: &str, entries: &[&str], owner: &Ownership) -> io::Result<()> {
+        match self.kind(name)? {
+            Some(FileType::Directory) => {}
+            Some(_) => return self.remove(name),
+            None => return Ok(()),
+        }
+        let there = Self { file: open_directory(&self.file, name)? };
+        let (found, here) = (there.file.metadata()?, self.file.metadata()?);
+        let owners = found.uid() == owner.user.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+        if !(owners || there.is_fresh()?) || found.dev() != here.dev() {
+            return Err(io::Error::other("psfca did not make this directory"));
+        }
+        if let Some(other) = there.names()?.iter().find(|name| entries.iter().all(|entry| *name != *entry)) {
+            return Err(io::Error::other(format!("{} is in it, and not psfca's", other.display())));
+        }
+        for entry in entries {
+            match there.remove(entry) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(rustix::fs::unlinkat(&self.file, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// What the symbolic link `name` says.
+    ///
+    /// # Errors
+    /// What the system says; that it is no link is one.
+    pub fn read_link(&self, name: &str) -> io::Result<PathBuf> {
+        let text = rustix::fs::readlinkat(&self.file, name, Vec::new())?;
+        Ok(OsString::from_vec(text.into_bytes()).into())
     }
 
     /// Makes the new symbolic link `name` to `target`.
@@ -164,84 +225,16 @@ pub fn give(file: &File, owner: &Ownership, mode: u32) -> Result<(), (&'static s
     file.set_permissions(Permissions::from_mode(mode)).map_err(|cause| ("set the mode", cause))
 }
 
-/// Whether root and this user alone decide what lies at `path`: who may write to any directory on the way there, as
-/// it is named and where links lead to.
-///
-/// # Errors
-/// What the system says.
-pub fn intruder(path: &Path) -> io::Result<Option<String>> {
-    Ok(match above(path, rustix::process::geteuid().as_raw())? {
-        Above::Root | Above::Owner => None,
-        Above::Stranger(path, owner) => {
-            Some(format!("{} belongs to {}, who could replace it", path.display(), accounts::user_name(owner)))
-        }
-        Above::Open(path) => Some(format!("others may write to {0}; chmod go-w {0}", path.display())),
-    })
-}
-
 /// The directory that `path` lies in.
 #[must_use]
 pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn open_directory(at: impl std::os::fd::AsFd, path: &Path) -> io::Result<File> {
+fn open_directory(at: impl std::os::fd::AsFd, name: &str) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(at, path, flags, Mode::empty()).map(|fd: OwnedFd| File::from(fd))?)
-}
-
-/// Who decides what lies above a place.
-enum Above {
-    /// Root alone.
-    Root,
-    /// Root, and the owner that the file is to have.
-    Owner,
-    /// Somebody else: which directory, and whose it is.
-    Stranger(PathBuf, u32),
-    /// Everybody, or a group.
-    Open(PathBuf),
-}
-
-/// Looks at each directory above `directory`, as it is named and where links lead to.
-fn above(directory: &Path, user: u32) -> io::Result<Above> {
-    let mut found = Above::Root;
-    for path in [std::path::absolute(directory)?, directory.canonicalize()?] {
-        for above in path.ancestors().skip(1) {
-            let metadata = std::fs::metadata(above)?;
-            if metadata.mode() & (OTHERS_WRITE | GROUP_WRITES) != 0 && metadata.mode() & STICKY == 0 {
-                return Ok(Above::Open(above.to_owned()));
-            }
-            match metadata.uid() {
-                0 => {}
-                owner if owner == user => found = Above::Owner,
-                owner => return Ok(Above::Stranger(above.to_owned(), owner)),
-            }
-        }
-    }
-    Ok(found)
+    Ok(rustix::fs::openat(at, name, flags, Mode::empty()).map(|fd: OwnedFd| File::from(fd))?)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-    use crate::agent::install;
-
-    #[test]
-    fn what_is_looked_for_and_removed_in_a_held_directory_is_there_wherever_its_path_leads_by_now() {
-        let place = tempfile::tempdir().unwrap();
-        let at = |path: &str| place.path().join(path);
-        for directory in ["theirs/.tls.psfca-0bad", "anothers/.tls.psfca-c0de"] {
-            std::fs::create_dir_all(at(directory)).unwrap();
-        }
-        let directory = Directory::of(&at("theirs/tls"), &Ownership::mode(0o600)).unwrap();
-        std::fs::rename(at("theirs"), at("moved")).unwrap();
-        symlink(at("anothers"), at("theirs")).unwrap();
-
-        for marked in install::marked(&directory.held(), |of| of == "tls") {
-            std::fs::remove_dir_all(marked).unwrap();
-        }
-        assert!(at("anothers/.tls.psfca-c0de").exists() && !at("moved/.tls.psfca-0bad").exists());
-    }
-}
+mod tests;

@@ -1,9 +1,10 @@
 //! The password of a copy in PKCS#12, from a file of its own: never from `host.yaml`, which everybody may read.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::directory;
+use super::directory::{Astray, Way};
 use super::files::{self, Links, Unread};
 use super::install::InstallError;
 use crate::accounts;
@@ -19,23 +20,26 @@ const TOO_OPEN: u32 = 0o027;
 /// [`InstallError::PasswordFile`] says what is wrong, and never what is in the file.
 pub fn read(path: &Path) -> Result<Password, InstallError> {
     let refuse = |cause: String| InstallError::PasswordFile { path: path.to_owned(), cause };
-    let (found, text) = files::read(path, Links::Refused).map_err(|unread| {
+    let us = rustix::process::geteuid().as_raw();
+    let way = Way::to(path, Some(us), Links::Refused).map_err(|astray| match astray {
+        Astray::Refused(error) if error.kind() == ErrorKind::NotFound => refuse("there is no such file".to_owned()),
+        astray => refuse(astray.to_string()),
+    })?;
+    // The very one that was come to.
+    let (found, text) = files::read(&way.held(), Links::Followed).map_err(|unread| {
         refuse(match unread {
             Unread::Absent => "there is no such file".to_owned(),
             Unread::Unfit(cause) => cause,
             Unread::Failed(error) => error.to_string(),
         })
     })?;
-    if ![0, rustix::process::geteuid().as_raw()].contains(&found.uid()) {
+    if ![0, us].contains(&found.uid()) {
         let owner = accounts::user_name(found.uid());
         return Err(refuse(format!("it belongs to {owner}; run: chown root {}", path.display())));
     }
     if found.mode() & TOO_OPEN != 0 {
         let mode = found.mode() & 0o7777;
         return Err(refuse(format!("it has mode {mode:04o}; run: chmod 640 {}", path.display())));
-    }
-    if let Some(cause) = directory::intruder(path).map_err(|error| refuse(error.to_string()))? {
-        return Err(refuse(cause));
     }
     Password::parse(&text).map_err(|error| refuse(error.to_string()))
 }
@@ -71,6 +75,15 @@ mod tests {
             chown(&path, Some(1), None).unwrap();
             assert!(refused().contains("; run: chown root "), "{}", refused());
             chown(&path, Some(0), None).unwrap();
+            // A link of root's to a directory of root's, by way of what a stranger can change.
+            let at = |name: &str| root.path().join(name);
+            fs::create_dir(at("theirs")).unwrap();
+            symlink(root.path(), at("theirs/current")).unwrap();
+            symlink("theirs/current", at("link")).unwrap();
+            read(&at("link/a.password")).unwrap();
+            chown(at("theirs"), Some(1), None).unwrap();
+            let refused = read(&at("link/a.password")).unwrap_err().to_string();
+            assert!(refused.contains("/theirs belongs to "), "{refused}");
         }
         let moved = root.path().join("moved");
         fs::rename(&path, &moved).unwrap();

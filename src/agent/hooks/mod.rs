@@ -3,11 +3,14 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Agent, directory};
+use super::Agent;
+use super::directory::{Astray, Way};
+use super::files::Links;
 use crate::accounts;
 use crate::ca::bundle::Bundle;
 use crate::clock::describe;
@@ -82,38 +85,29 @@ fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Why a file must not run: it is no program, or somebody but root (or this user) could have written it.
-fn unfit(hook: &Path) -> Option<String> {
-    let found = match std::fs::metadata(hook) {
-        Ok(found) => found,
-        Err(error) => return Some(format!("cannot be looked at: {error}")),
-    };
+/// Where the program of a hook is, without any link; or why it must not run: it is no program, or somebody but root
+/// (or this user) could have written it or chosen it.
+fn fit(hook: &Path) -> Result<PathBuf, String> {
     let (us, path) = (rustix::process::geteuid().as_raw(), hook.display());
-    // Who owns a link chose the program, if not what is in it.
-    if let Ok(link) = std::fs::symlink_metadata(hook)
-        && link.is_symlink()
-        && ![0, us].contains(&link.uid())
-    {
-        return Some(format!("is not run: its link belongs to {}", accounts::user_name(link.uid())));
-    }
+    let way = Way::to(hook, Some(us), Links::Followed).map_err(|astray| match astray {
+        Astray::Refused(error) => format!("cannot be looked at: {error}"),
+        astray => format!("is not run: {astray}"),
+    })?;
+    let found = way.file.metadata().map_err(|error| format!("cannot be looked at: {error}"))?;
     if !found.is_file() {
-        return Some("is not run: it is no file; a hook is an executable file".to_owned());
+        return Err("is not run: it is no file; a hook is an executable file".to_owned());
     }
     if found.mode() & 0o111 == 0 {
-        return Some(format!("is not run: it is not executable; chmod +x {path}, or move it away"));
+        return Err(format!("is not run: it is not executable; chmod +x {path}, or move it away"));
     }
     if ![0, us].contains(&found.uid()) {
         let owner = accounts::user_name(found.uid());
-        return Some(format!("is not run: it belongs to {owner}; chown {} {path}", accounts::user_name(us)));
+        return Err(format!("is not run: it belongs to {owner}; chown {} {path}", accounts::user_name(us)));
     }
     if found.mode() & 0o022 != 0 {
-        return Some(format!("is not run: others may write to it; chmod go-w {path}"));
+        return Err(format!("is not run: others may write to it; chmod go-w {path}"));
     }
-    match directory::intruder(hook) {
-        Ok(None) => None,
-        Ok(Some(cause)) => Some(format!("is not run: {cause}")),
-        Err(error) => Some(format!("is not run: its directory cannot be looked at: {error}")),
-    }
+    Ok(way.path)
 }
 
 /// Runs every hook of `name`, one after the other, in this process's own surroundings. One that fails does not stop
@@ -125,20 +119,22 @@ pub async fn run(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle) -> Vec<Hook
     };
     let mut runs = Vec::new();
     for hook in hooks {
-        runs.push(match unfit(&hook) {
-            Some(why) => refused(hook, why),
-            None => run_one(agent, name, bundle, hook).await,
+        runs.push(match fit(&hook) {
+            Err(why) => refused(hook, why),
+            Ok(program) => run_one(agent, name, bundle, hook, &program).await,
         });
     }
     runs
 }
 
-async fn run_one(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle, hook: PathBuf) -> HookRun {
+async fn run_one(agent: &Agent<'_>, name: &DnsName, bundle: &Bundle, hook: PathBuf, program: &Path) -> HookRun {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let limit = agent.settings.hook_timeout;
     let leaf = bundle.leaf();
-    let mut command = Command::new(absolute(&hook));
+    // No link is followed again. What goes by the name that it is called by still sees that of the hook.
+    let mut command = Command::new(program);
     command
+        .arg0(absolute(&hook))
         .env_clear()
         .env("PATH", PATH)
         .env("PSFCA_NAME", name.as_str())
