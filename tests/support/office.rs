@@ -9,7 +9,7 @@ use psfca::ca::certificate::certificate_pem;
 use psfca::ca::csr::{MadeKey, SubjectKey};
 use psfca::ca::lint::{self, Linted};
 use psfca::ca::signer::{Authority, Signed};
-use psfca::ca::tbs::{self, Tbs};
+use psfca::ca::tbs::Tbs;
 use psfca::clock::{Clock as _, Timestamp};
 use psfca::grant::{CertificateKind, Grant};
 use psfca::ledger::CertificateRecord;
@@ -72,7 +72,11 @@ impl Office {
     /// Step 4.
     pub fn build(&self, grant: &Grant, key: &SubjectKey) -> Tbs {
         let serial = Serial::generate(self.now(), &SystemRandom).unwrap();
-        tbs::leaf(grant, &self.books.ca.subject, key, self.issuer().certificate(), serial, self.now()).unwrap()
+        self.books
+            .ca
+            .templates
+            .leaf(grant, &self.books.ca.subject, key, self.issuer().certificate(), serial, self.now())
+            .unwrap()
     }
 
     /// Step 5.
@@ -105,7 +109,7 @@ impl Office {
 
     /// Of step 8, the chain.
     pub fn chain(&self, signed: &Signed) -> String {
-        certificate_pem(&signed.der) + &self.issuer().certificate().pem()
+        certificate_pem(&signed.der) + self.issuer().certificate().pem()
     }
 
     /// All of it for a host's request.
