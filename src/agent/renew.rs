@@ -1,12 +1,12 @@
 //! Renews whatever is due: the identity first, then every bundle, each on its own. What to do is decided by
 //! `renewal::machine`; here it is done.
 
-use std::path::Path;
-
 use super::anchor;
+use super::directory::Directory;
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
 use super::obtain::{self, Exchange};
+use super::placement::Place;
 use super::prune::prune;
 use super::retries::{Attempt, Retries, Subject};
 use super::servers::Servers;
@@ -129,10 +129,16 @@ fn clear_leftovers(agent: &Agent<'_>) {
     durable::clear_leftovers(&agent.settings.state);
     debt::clear_leftovers(agent);
     let placement = &agent.settings.placement;
-    install::clear_leftovers(&placement.default.path, |_| true);
+    let clear = |place: &Place, ours: &dyn Fn(&str) -> bool| {
+        // Where somebody else decides what lies there, nothing was written either.
+        if let Ok(directory) = agent.ownership(place).and_then(|owner| Directory::of(&place.path, &owner)) {
+            install::clear_leftovers(&directory.held(), ours);
+        }
+    };
+    let any = Place { path: placement.default.path.join("NAME.pem"), ..placement.default.clone() };
+    clear(&any, &|_| true);
     for (_, place) in placement.own_places() {
-        let directory = place.path.parent().unwrap_or(Path::new("."));
-        install::clear_leftovers(directory, |of| place.path.file_name().is_some_and(|name| name == of));
+        clear(place, &|of| place.path.file_name().is_some_and(|name| name == of));
     }
 }
 
