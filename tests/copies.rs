@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -249,6 +249,34 @@ fn beside_a_split_copy_nothing_is_removed_but_what_psfca_made_whatever_its_owner
     assert!(fs::symlink_metadata(&link).is_err() && !third.exists());
     assert_eq!(run(&["renew", "--prune"]).status.code(), Some(0));
     assert!(!host.dir().join("own/pg.pem").exists());
+}
+
+#[test]
+fn no_copy_is_made_of_a_bundle_that_the_owner_of_its_directory_lets_its_path_lead_to() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let (_ca, host) = start();
+    let at = |path: &str| host.dir().join(path);
+    fs::create_dir_all(at("service/tls")).unwrap();
+    for path in ["service", "service/tls"] {
+        chown(at(path), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    // By the same file name as that of another name.
+    let names = format!(
+        "  made.psf.io:\n    path: service/tls/pg.pem\n    owner: '{NOBODY}'\n    group: '{NOBODY}'\n    \
+         copies: [{{path: service/copy.pem, layout: combined}}]\n"
+    );
+    fs::write(host.config(), fs::read_to_string(host.config()).unwrap() + &names).unwrap();
+    host.ok(&["renew"]);
+    let copy = fs::read(at("service/copy.pem")).unwrap();
+    fs::rename(at("service/tls"), at("service/moved")).unwrap();
+    symlink("../own", at("service/tls")).unwrap();
+    lchown(at("service/tls"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let output = host.psfca(&["renew"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("a copy is out of date: "), "{}", said(&output));
+    assert_eq!(fs::read(at("service/copy.pem")).unwrap(), copy);
 }
 
 /// What openssl finds in the PKCS#12 file at `path`, PEM.

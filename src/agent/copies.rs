@@ -130,10 +130,16 @@ fn installed(agent: &Agent<'_>, name: &DnsName) -> Result<Option<Bundle>, AgentE
     if placement.copies(name).is_empty() {
         return Ok(None);
     }
-    match files::read(&placement.bundle(name).path, Links::Refused) {
+    let place = placement.bundle(name);
+    // Only from where it could be written: whoever turns its path round is not to get a copy of what lies elsewhere.
+    let directory = match Directory::of(&place.path, &agent.ownership(&place)?) {
+        Err(InstallError::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+        directory => directory?,
+    };
+    match files::read(&directory.held().join(install::file_name(&place.path)?), Links::Refused) {
         Ok((_, text)) => Ok(Bundle::parse(&text).ok()),
         Err(Unread::Absent | Unread::Unfit(_)) => Ok(None),
-        Err(Unread::Failed(error)) => Err(AgentError::state(&placement.bundle(name).path, &error)),
+        Err(Unread::Failed(error)) => Err(AgentError::state(&place.path, &error)),
     }
 }
 
