@@ -102,7 +102,7 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
             identity::keep_entitlements(&agent.settings.state, entitlements)?;
         }
     }
-    let mut names = run.names(&mut answered, &enrolment).await?;
+    let mut names = run.names(&mut answered, &enrolment).await;
     debt::settle(agent, &enrolment.anchors, &mut names, options.dry_run).await;
     let untold = match (&mut answered, options.dry_run) {
         (Ok((client, _)), false) => reporting::tell(agent, client, &enrolment).await.err(),
@@ -180,12 +180,12 @@ impl Run<'_> {
         &mut self,
         answered: &mut Result<(Servers, Entitlements), Failure>,
         enrolment: &Enrolment,
-    ) -> Result<Vec<Line>, AgentError> {
+    ) -> Vec<Line> {
         let (agent, dry_run) = (self.agent, self.options.dry_run);
         let remembered = identity::known_entitlements(&agent.settings.state);
         let known = answered.as_ref().map_or(remembered, |(_, entitlements)| Some(entitlements.clone()));
         let mut lines = Vec::new();
-        for found in survey(agent, &enrolment.anchors, known.as_ref())? {
+        for found in survey(agent, &enrolment.anchors, known.as_ref()) {
             let name = found.name.clone();
             let client = answered.as_mut().map(|(client, _)| client).map_err(|failure| failure.clone());
             let outcome = self.name(client, found, enrolment).await;
@@ -196,7 +196,7 @@ impl Run<'_> {
             };
             lines.push(Line::new(name, outcome, copies));
         }
-        Ok(lines)
+        lines
     }
 
     async fn name(&mut self, client: Result<&mut Servers, Failure>, found: Found, enrolment: &Enrolment) -> Outcome {
