@@ -222,8 +222,9 @@ impl Run<'_> {
             Err(failure) => return self.failed(subject, installed, failure),
         };
         // The CA was not asked yet, so whoever makes the place good need not wait.
-        if let Err(error) = obtain::prepare(agent, name) {
-            return failed(&(&AgentError::from(error)).into(), installed, agent.now());
+        let ready = obtain::prepare(agent, name).map_err(AgentError::from);
+        if let Err(error) = ready.and_then(|_| self.ledger.rewrite()) {
+            return failed(&(&error).into(), installed, agent.now());
         }
         let mut exchange = Exchange { agent, client, enrolment, ledger: &mut self.ledger };
         let bundle = match obtain::bundle(&mut exchange, name, Some(entitlement), false).await {
