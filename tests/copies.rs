@@ -4,18 +4,20 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use psfca::ca::bundle::{Bundle, Chain};
 use psfca::ca::pem_file::{Content, strict_blocks};
+use support::disk::{Mounted, mountable};
 use support::tools::{said, succeed};
 use support::{Ca, Host};
 
 const NAME: &str = "postgresql.psf.io";
+const NOBODY: u32 = 65_534;
 const NAMES: &str = "names:
   postgresql.psf.io:
     path: own/pg.pem
@@ -247,6 +249,125 @@ fn whoever_opens_a_split_directory_finds_a_certificate_and_its_key() {
     }
     stop.store(true, Ordering::Relaxed);
     assert!(reader.join().unwrap() >= 2);
+}
+
+/// Directories that are not psfca's, by names like those that it makes beside the copy `service/app`.
+fn planted(host: &Host) -> Vec<PathBuf> {
+    let make = |suffix: &str, owner: u32, files: &[&str]| {
+        let directory = host.dir().join(format!("service/.app.psfca-{suffix}"));
+        fs::DirBuilder::new().mode(0o700).create(&directory).unwrap();
+        chown(&directory, Some(owner), None).unwrap();
+        for file in files.iter().map(|file| directory.join(file)) {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "root's").unwrap();
+        }
+        directory
+    };
+    // What a service's user can rename: what root has in their directory, and their own with something of root's in it.
+    let theirs = make("aa", NOBODY, &["tls.crt", "data/of-root"]);
+    let roots = make("bb", 0, &["file"]);
+    let alike = make("cc", 0, &["tls.crt", "tls.key", "ca.crt"]);
+    vec![
+        theirs.join("tls.crt"),
+        theirs.join("data/of-root"),
+        roots.join("file"),
+        alike.join("tls.key"),
+        make("dd", 0, &[]),
+    ]
+}
+
+#[test]
+fn beside_a_split_copy_nothing_is_removed_but_what_psfca_made_whatever_its_owner_calls_it() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let (ca, host) = start();
+    let (service, elsewhere) = (host.dir().join("service"), host.dir().join("elsewhere"));
+    for directory in [&service, &elsewhere] {
+        fs::create_dir(directory).unwrap();
+    }
+    chown(&service, Some(NOBODY), Some(NOBODY)).unwrap();
+    let copy = format!("      - {{path: service/app, layout: split, owner: '{NOBODY}', group: '{NOBODY}'}}\n");
+    fs::write(host.config(), fs::read_to_string(host.config()).unwrap() + &copy).unwrap();
+    host.ok(&["renew"]);
+    let link = service.join("app");
+    let first = service.join(fs::read_link(&link).unwrap());
+    host.ok(&["issue", NAME]);
+    let second = service.join(fs::read_link(&link).unwrap());
+    assert!(first.is_dir() && second.is_dir());
+
+    let mut kept = planted(&host);
+    kept.push(elsewhere.join("tls.key"));
+    fs::write(elsewhere.join("tls.key"), "root's").unwrap();
+    symlink(&elsewhere, service.join(".app.psfca-ee")).unwrap();
+    let mounted = mountable().then(|| {
+        let place = service.join(".app.psfca-ff");
+        fs::create_dir(&place).unwrap();
+        let mounted = Mounted::over(&place, &format!("size=64k,mode=0700,uid={NOBODY}"));
+        kept.push(mounted.outside(&place.join("tls.key")));
+        fs::write(kept.last().unwrap(), "root's").unwrap();
+        mounted
+    });
+    let run = |args: &[&str]| {
+        let command = host.command(args);
+        mounted.as_ref().map_or(command, |mounted| mounted.inside(&host.command(args))).output().unwrap()
+    };
+    let spared = |output: &std::process::Output| {
+        assert_eq!(output.status.code(), Some(1), "{}", said(output));
+        assert!(
+            said(output).contains("/service/.app.psfca-") && said(output).contains(" is not removed: "),
+            "{}",
+            said(output)
+        );
+        for path in &kept {
+            assert!(path.exists(), "{} is gone: {}", path.display(), said(output));
+        }
+    };
+    fs::remove_file(&link).unwrap();
+    spared(&run(&["renew"]));
+    // What is psfca's is gone as ever, and the copy is in place.
+    assert!(!first.exists() && !second.exists());
+    assert_eq!(fs::read(link.join("tls.key")).unwrap(), own(&host).key().to_pem().as_bytes());
+    assert_eq!(run(&["renew"]).status.code(), Some(0));
+
+    let tls = fs::read_to_string(ca.dir().join("tls.yaml")).unwrap();
+    fs::write(ca.dir().join("tls.yaml"), tls.replace("    postgresql.psf.io:\n      roles: [postgresql]\n", ""))
+        .unwrap();
+    ca.signal("HUP");
+    ca.wait_for_log("a new declaration is in force");
+    let third = service.join(fs::read_link(&link).unwrap());
+    spared(&run(&["renew", "--prune"]));
+    assert!(fs::symlink_metadata(&link).is_err() && !third.exists());
+    assert_eq!(run(&["renew", "--prune"]).status.code(), Some(0));
+    assert!(!host.dir().join("own/pg.pem").exists());
+}
+
+#[test]
+fn no_copy_is_made_of_a_bundle_that_the_owner_of_its_directory_lets_its_path_lead_to() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let (_ca, host) = start();
+    let at = |path: &str| host.dir().join(path);
+    fs::create_dir_all(at("service/tls")).unwrap();
+    for path in ["service", "service/tls"] {
+        chown(at(path), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    // By the same file name as that of another name.
+    let names = format!(
+        "  made.psf.io:\n    path: service/tls/pg.pem\n    owner: '{NOBODY}'\n    group: '{NOBODY}'\n    \
+         copies: [{{path: service/copy.pem, layout: combined}}]\n"
+    );
+    fs::write(host.config(), fs::read_to_string(host.config()).unwrap() + &names).unwrap();
+    host.ok(&["renew"]);
+    let copy = fs::read(at("service/copy.pem")).unwrap();
+    fs::rename(at("service/tls"), at("service/moved")).unwrap();
+    symlink("../own", at("service/tls")).unwrap();
+    lchown(at("service/tls"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let output = host.psfca(&["renew"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("a copy is out of date: "), "{}", said(&output));
+    assert_eq!(fs::read(at("service/copy.pem")).unwrap(), copy);
 }
 
 /// What openssl finds in the PKCS#12 file at `path`, PEM.

@@ -123,16 +123,22 @@ fn r4_a_full_disk_of_64_kib_costs_no_bundle_and_when_there_is_room_the_next_run_
 }
 
 #[test]
-fn r4_a_full_disk_under_the_host_s_state_costs_no_bundle_and_no_identity() {
+fn r4_a_full_disk_under_the_host_s_state_costs_no_bundle_no_identity_and_no_certificate() {
     if !usable() {
         return;
     }
     let (ca, host) = working();
     let mounted = Mounted::over(&host.dir().join("state"), "size=64k,mode=0700");
     mounted.disk().fill();
-    // A bundle whose proof cannot be remembered is not installed.
+    // A bundle whose proof cannot be remembered is not installed, so none is asked for.
     let text = "/state/ledger.json cannot be used: No space left on device";
-    Fault { ca: &ca, host: &host, mounted: &mounted, end: &|| mounted.disk().free(), text }.is_outlasted();
+    let issued = || ca.ok(&["audit", "list", "--json", "--name", NAME]).lines().count();
+    let before = issued();
+    let end = || {
+        assert_eq!(issued(), before, "the ledger has certificates that nobody could have installed");
+        mounted.disk().free();
+    };
+    Fault { ca: &ca, host: &host, mounted: &mounted, end: &end, text }.is_outlasted();
     assert!(ca.ok(&["host", "show", HOST]).contains("enabled since"), "two keys for one identity freeze the host");
 }
 

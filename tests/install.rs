@@ -237,7 +237,7 @@ fn a_step_that_the_system_refuses_is_named_and_the_old_bundle_stays() {
     if !strace_works() {
         return;
     }
-    let (_ca, host) = working();
+    let (ca, host) = working();
     let old = fs::read(host.bundle(NAME)).unwrap();
     let refused = |inject: &str| {
         let call = inject.split(':').next().unwrap();
@@ -245,15 +245,20 @@ fn a_step_that_the_system_refuses_is_named_and_the_old_bundle_stays() {
         let strace = ["strace", "-o", "/dev/null", "-e", &trace, "-e", &inject];
         wrapped(&strace, &host.command(&["issue", NAME])).output().unwrap()
     };
-    // What was seen of the ledger is stored first, by one fchmod, two fsyncs and one rename; a bundle whose proof
-    // cannot be remembered is not installed.
+    // What was seen of the ledger is stored first: as it is before the CA is asked, and with the answer. Each takes one
+    // fchmod, two fsyncs and one rename. A bundle whose proof cannot be remembered is not installed, nor asked for.
     let text = format!("{} cannot be used: No space left on device", host.dir().join("state/ledger.json").display());
-    nothing_changed(&host, &old, &refused("fsync:error=ENOSPC:when=1"), 1, &text);
+    let issued = || ca.ok(&["audit", "list", "--json", "--name", NAME]).lines().count();
+    let before = issued();
+    for (when, asked) in [(1, 0), (3, 1)] {
+        nothing_changed(&host, &old, &refused(&format!("fsync:error=ENOSPC:when={when}")), 1, &text);
+        assert_eq!(issued(), before + asked, "{when}");
+    }
     for (inject, text) in [
         ("fchown:error=EPERM:when=1", "set the owner: Operation not permitted"),
-        ("fchmod:error=EPERM:when=2", "set the mode: Operation not permitted"),
-        ("fsync:error=ENOSPC:when=3", "fsync: No space left on device"),
-        ("fsync:error=EIO:when=3", "fsync: Input/output error"),
+        ("fchmod:error=EPERM:when=3", "set the mode: Operation not permitted"),
+        ("fsync:error=ENOSPC:when=5", "fsync: No space left on device"),
+        ("fsync:error=EIO:when=5", "fsync: Input/output error"),
         ("renameat:error=EROFS:when=1", "rename: Read-only file system"),
     ] {
         if inject.starts_with("fchown") && !is_root() {
@@ -263,7 +268,7 @@ fn a_step_that_the_system_refuses_is_named_and_the_old_bundle_stays() {
         nothing_changed(&host, &old, &refused(inject), 1, &text);
     }
     // After the rename the new one is there, whole; that it may not survive a power cut is said.
-    let output = refused("fsync:error=EIO:when=4");
+    let output = refused("fsync:error=EIO:when=6");
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("fsync of the directory: Input/output error"), "{}", said(&output));
     let new = fs::read(host.bundle(NAME)).unwrap();

@@ -99,3 +99,37 @@ fn a_state_directory_that_others_write_to_is_not_used() {
         nothing_changed(&host, &old, &host.psfca(&["status"]), 1, "belongs to nobody, not to root");
     }
 }
+
+#[test]
+fn a_place_that_cannot_be_looked_at_keeps_no_other_name_from_being_renewed_or_told() {
+    let (_ca, host) = working();
+    let at = |path: &str| host.dir().join(path);
+    fs::create_dir_all(at("service/tls")).unwrap();
+    let names = "names: {made.psf.io: {path: service/tls/made.pem}}\n";
+    fs::write(host.config(), fs::read_to_string(host.config()).unwrap() + names).unwrap();
+    host.ok(&["renew"]);
+    let own = at("service/tls/made.pem");
+    // The user of one service can do that, whose directory it is; the other way round where it is all bundles'.
+    for (directory, lost, renewed, told) in [
+        ("service/tls", host.bundle(NAME), "postgresql.psf.io: renewed", "made.psf.io"),
+        ("bundles", own.clone(), "made.psf.io: renewed", NAME),
+    ] {
+        fs::rename(at(directory), at("moved")).unwrap();
+        fs::write(at(directory), "").unwrap();
+        let _ = fs::remove_file(&lost);
+        let output = host.psfca(&["renew"]);
+        assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+        assert!(said(&output).contains(renewed), "{}", said(&output));
+        assert!(said(&output).contains("look at the directory: Not a directory"), "{}", said(&output));
+        Bundle::parse(&fs::read(&lost).unwrap()).unwrap();
+        let status = host.psfca(&["status"]);
+        assert_eq!(status.status.code(), Some(5), "{}", said(&status));
+        for text in ["it is damaged: it cannot be read: Not a directory", NAME, "app.psf.io", "made.psf.io", told] {
+            assert!(said(&status).contains(text), "{text}: {}", said(&status));
+        }
+        fs::remove_file(at(directory)).unwrap();
+        fs::rename(at("moved"), at(directory)).unwrap();
+    }
+    host.ok(&["renew"]);
+    host.ok(&["status"]);
+}

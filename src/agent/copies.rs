@@ -1,8 +1,8 @@
 //! Copies of a bundle, in the forms that services want. A copy is made again whenever it is not what
 //! the bundle says, so nothing has to be remembered and a run that was killed is made good by the next.
 
-use std::fs;
-use std::io::Write as _;
+use std::ffi::OsStr;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,11 @@ use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::directory::{self, Directory};
 use super::files::{self, Links, Unread};
 use super::install::{self, InstallError, Ownership};
 use super::placement::{Copy, Layout};
-use super::{Agent, AgentError, claims, debt, directory, password};
+use super::{Agent, AgentError, claims, debt, password};
 use crate::ca::bundle::Bundle;
 use crate::ca::pem_file::certificates_to_pem;
 use crate::ca::pkcs12::{self, Password};
@@ -89,7 +90,7 @@ pub fn keep_installed(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateD
     }
 }
 
-/// Removes each copy that is what `bundle` says; returns those.
+/// Removes each copy that is what `bundle` says; returns those, and what stays beside them and only looks like ours.
 ///
 /// # Errors
 /// [`InstallError`] where something else lies in a copy's place: it is left there, and so is the bundle.
@@ -98,11 +99,11 @@ pub fn remove(
     name: &DnsName,
     bundle: &Bundle,
     anchors: &[CertificateDer<'_>],
-) -> Result<Vec<PathBuf>, InstallError> {
-    let mut removed = Vec::new();
+) -> Result<(Vec<PathBuf>, Result<(), InstallError>), InstallError> {
+    let (mut removed, mut cleared) = (Vec::new(), Ok(()));
     for copy in agent.settings.placement.copies(name) {
         let (path, owner) = (&copy.place.path, agent.ownership(&copy.place)?);
-        if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             continue;
         }
         let form = Form::of(&copy.layout, name, bundle, anchors)?;
@@ -118,14 +119,12 @@ pub fn remove(
         let link = install::file_name(path)?;
         directory.remove(link).map_err(failed)?;
         if matches!(form, Form::Directory(_)) {
-            for marked in install::marked(&directory.held(), |of| of == link) {
-                fs::remove_dir_all(&marked).map_err(failed)?;
-            }
+            cleared = cleared.and(clear(&directory, path, link, &owner, None));
         }
         directory.sync().map_err(failed)?;
         removed.push(path.clone());
     }
-    Ok(removed)
+    Ok((removed, cleared))
 }
 
 /// What is wrong with the first copy that is not what the installed bundle says.
@@ -161,10 +160,16 @@ fn installed(agent: &Agent<'_>, name: &DnsName, anchors: &[CertificateDer<'_>]) 
     if placement.copies(name).is_empty() {
         return Ok(None);
     }
-    match files::read(&placement.bundle(name).path, Links::Refused) {
+    let place = placement.bundle(name);
+    // Only from where it could be written: whoever turns its path round is not to get a copy of what lies elsewhere.
+    let directory = match Directory::of(&place.path, &agent.ownership(&place)?) {
+        Err(InstallError::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+        directory => directory?,
+    };
+    match files::read(&directory.held().join(install::file_name(&place.path)?), Links::Refused) {
         Ok((_, text)) => Ok(provenance::own_bundle(&text, anchors, agent.now())),
         Err(Unread::Absent | Unread::Unfit(_)) => Ok(None),
-        Err(Unread::Failed(error)) => Err(AgentError::state(&placement.bundle(name).path, &error)),
+        Err(Unread::Failed(error)) => Err(AgentError::state(&place.path, &error)),
     }
 }
 
@@ -256,14 +261,9 @@ fn switch(
     let directory = install::check_link_place(link, owner)?;
     let name = install::file_name(link)?;
     let failed = |step| move |cause| InstallError::Io { path: link.clone(), step, cause };
-    // Cleared first, so that a kill at any step leaves no more than the directory in use and one other.
-    let in_use = fs::read_link(link).ok();
-    for old in install::marked(&directory.held(), |of| of == name) {
-        if old.file_name() != in_use.as_deref().and_then(Path::file_name) {
-            // If it stays, the next switch tries again.
-            let _ = fs::remove_dir_all(&old);
-        }
-    }
+    // Cleared first, so that a kill at any step leaves no more than the directory in use and one other. If anything
+    // stays, the next switch tries again.
+    let cleared = clear(&directory, link, name, owner, directory.read_link(name).ok());
     let fresh = install::temporary_name(name, agent.random)?;
     let temporary = install::temporary_name(name, agent.random)?;
     let fill = || {
@@ -285,8 +285,29 @@ fn switch(
     if made.is_err() {
         // Best effort: what stays is cleared by the next run.
         let _ = directory.remove(&temporary);
-        let _ = fs::remove_dir_all(directory.held().join(&fresh));
+        let _ = directory.clear(&fresh, &ENTRIES, owner);
         return made;
     }
-    directory.sync().map_err(failed("fsync of the directory"))
+    directory.sync().map_err(failed("fsync of the directory")).and(cleared)
+}
+
+/// Removes what switches left beside `link` but for what is `in_use`. What only looks like it stays, and is an error.
+fn clear(
+    directory: &Directory,
+    link: &Path,
+    name: &str,
+    owner: &Ownership,
+    in_use: Option<PathBuf>,
+) -> Result<(), InstallError> {
+    let mut outcome = Ok(());
+    for old in install::marked(&directory.held(), |of| of == name) {
+        let Some(old) = old.file_name().and_then(OsStr::to_str) else { continue };
+        if in_use.as_deref().and_then(Path::file_name) == Some(OsStr::new(old)) {
+            continue;
+        }
+        if let Err(cause) = directory.clear(old, &ENTRIES, owner) {
+            outcome = Err(InstallError::NotRemoved { path: link.with_file_name(old), cause: cause.to_string() });
+        }
+    }
+    outcome
 }

@@ -259,6 +259,15 @@ impl Memory {
         }
     }
 
+    /// Writes down again what is written down. Where that fails nothing is to be asked for: what cannot be remembered is
+    /// not installed, and would only be one entry more in the ledger.
+    ///
+    /// # Errors
+    /// [`AgentError::State`].
+    pub fn rewrite(&self) -> Result<(), AgentError> {
+        self.save()
+    }
+
     const fn past(&self) -> Past<'_> {
         Past { key: &self.seen.key, size: self.head.size, root: self.head.root, at: self.seen.at }
     }

@@ -1,13 +1,13 @@
 //! Renews whatever is due: the identity first, then every bundle, each on its own. What to do is decided by
 //! `renewal::machine`; here it is done.
 
-use std::path::Path;
-
 use super::anchor;
 use super::copies::Kept;
+use super::directory::Directory;
 use super::identity::{self, Enrolment};
 use super::ledger::Memory;
 use super::obtain::{self, Exchange};
+use super::placement::Place;
 use super::prune::prune;
 use super::retries::{Attempt, Retries, Subject};
 use super::servers::Servers;
@@ -95,7 +95,7 @@ pub async fn renew(agent: &Agent<'_>, options: Options) -> Result<Report, AgentE
         }
     }
     let unasked = run.unasked(answered.as_ref().err());
-    let mut names = run.names(&mut answered, &enrolment).await?;
+    let mut names = run.names(&mut answered, &enrolment).await;
     debt::settle(agent, &enrolment.anchors, &mut names, options.dry_run).await;
     let untold = match (&mut answered, options.dry_run) {
         (Ok((client, _)), false) => reporting::tell(agent, client, &enrolment).await.err(),
@@ -125,10 +125,16 @@ fn clear_leftovers(agent: &Agent<'_>) {
     durable::clear_leftovers(&agent.settings.state);
     debt::clear_leftovers(agent);
     let placement = &agent.settings.placement;
-    install::clear_leftovers(&placement.default.path, |_| true);
+    let clear = |place: &Place, ours: &dyn Fn(&str) -> bool| {
+        // Where somebody else decides what lies there, nothing was written either.
+        if let Ok(directory) = agent.ownership(place).and_then(|owner| Directory::of(&place.path, &owner)) {
+            install::clear_leftovers(&directory.held(), ours);
+        }
+    };
+    let any = Place { path: placement.default.path.join("NAME.pem"), ..placement.default.clone() };
+    clear(&any, &|_| true);
     for (_, place) in placement.own_places() {
-        let directory = place.path.parent().unwrap_or(Path::new("."));
-        install::clear_leftovers(directory, |of| place.path.file_name().is_some_and(|name| name == of));
+        clear(place, &|of| place.path.file_name().is_some_and(|name| name == of));
     }
 }
 
@@ -205,12 +211,12 @@ impl Run<'_> {
         &mut self,
         answered: &mut Result<(Servers, Entitlements), Failure>,
         enrolment: &Enrolment,
-    ) -> Result<Vec<Line>, AgentError> {
+    ) -> Vec<Line> {
         let (agent, dry_run) = (self.agent, self.options.dry_run);
         let remembered = identity::known_entitlements(&agent.settings.state);
         let known = answered.as_ref().map_or(remembered, |(_, entitlements)| Some(entitlements.clone()));
         let mut lines = Vec::new();
-        let found = survey(agent, &enrolment.anchors, known.as_ref())?;
+        let found = survey(agent, &enrolment.anchors, known.as_ref());
         (self.strays, self.settings_problems) = settings_problems(agent, known.as_ref(), &found);
         for found in found {
             let name = found.name.clone();
@@ -225,7 +231,7 @@ impl Run<'_> {
             (line.copies_written, line.copy_problem) = (kept.written, kept.problem);
             lines.push(line);
         }
-        Ok(lines)
+        lines
     }
 
     async fn name(&mut self, client: Result<&mut Servers, Failure>, found: Found, enrolment: &Enrolment) -> Outcome {
@@ -255,8 +261,9 @@ impl Run<'_> {
             Err(failure) => return self.failed(subject, installed, failure),
         };
         // The CA was not asked yet, so whoever makes the place good need not wait.
-        if let Err(error) = obtain::prepare(agent, name) {
-            return failed(&(&AgentError::from(error)).into(), installed, agent.now());
+        let ready = obtain::prepare(agent, name).map_err(AgentError::from);
+        if let Err(error) = ready.and_then(|_| self.ledger.rewrite()) {
+            return failed(&(&error).into(), installed, agent.now());
         }
         let mut exchange = Exchange { agent, client, enrolment, ledger: &mut self.ledger };
         let bundle = match obtain::bundle(&mut exchange, name, Some(entitlement), false).await {

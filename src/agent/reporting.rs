@@ -48,7 +48,7 @@ impl LastReport {
 /// # Errors
 /// The CA refused it, or did not answer. A daemon that is too old to be told is no error.
 pub async fn tell(agent: &Agent<'_>, client: &mut Servers, enrolment: &Enrolment) -> Result<(), AgentError> {
-    let parts = parts(names(agent, enrolment)?);
+    let parts = parts(names(agent, enrolment));
     let bodies: Vec<Vec<u8>> = parts.iter().filter_map(|part| serde_json::to_vec(part).ok()).collect();
     let (state, now) = (&agent.settings.state, agent.now());
     let sha256 = Digest::of(&bodies.concat());
@@ -74,9 +74,9 @@ pub async fn tell(agent: &Agent<'_>, client: &mut Servers, enrolment: &Enrolment
     Ok(outcome?)
 }
 
-fn names(agent: &Agent<'_>, enrolment: &Enrolment) -> Result<Vec<NameReport>, AgentError> {
+fn names(agent: &Agent<'_>, enrolment: &Enrolment) -> Vec<NameReport> {
     let known = identity::known_entitlements(&agent.settings.state);
-    let found = survey(agent, &enrolment.anchors, known.as_ref())?.into_iter();
+    let found = survey(agent, &enrolment.anchors, known.as_ref()).into_iter();
     let told = found.filter_map(|found| match (found.installed, found.serial) {
         (Installed::Fit(validity) | Installed::Unfit { validity, .. }, Some(serial)) => {
             let deployment = deployment(debt::standing(agent, &found.name, &enrolment.anchors).loaded, &validity);
@@ -84,7 +84,7 @@ fn names(agent: &Agent<'_>, enrolment: &Enrolment) -> Result<Vec<NameReport>, Ag
         }
         _ => None,
     });
-    Ok(told.collect())
+    told.collect()
 }
 
 fn deployment(loaded: Loaded, validity: &Validity) -> Deployment {

@@ -33,17 +33,18 @@ pub fn status(agent: &Agent<'_>) -> Result<Status, AgentError> {
     let state = &agent.settings.state;
     let known = identity::known_entitlements(state);
     let (now, retries) = (agent.now(), Retries::load(state).0);
-    let bundles = survey(agent, &enrolment.anchors, known.as_ref())?;
+    let bundles = survey(agent, &enrolment.anchors, known.as_ref());
     let (strays, settings_problems) = settings_problems(agent, known.as_ref(), &bundles);
     let bundles = bundles.into_iter().map(|found| {
         let mut status = describe(agent, found, &retries, now);
         status.loaded = debt::standing(agent, &status.name, &enrolment.anchors).loaded;
         if status.problem.is_none() {
-            status.problem = copies::problem(agent, &status.name, &enrolment.anchors)?;
+            status.problem = copies::problem(agent, &status.name, &enrolment.anchors)
+                .unwrap_or_else(|error| Some(error.to_string()));
         }
-        Ok(status)
+        status
     });
-    let bundles = bundles.collect::<Result<_, AgentError>>()?;
+    let bundles = bundles.collect();
     let server = match agent.settings.server.is_empty() {
         true => vec![enrolment.server.clone()],
         false => agent.settings.server.clone(),
@@ -152,38 +153,34 @@ impl Found {
     }
 }
 
-/// Every name that the host may have, and every other bundle of this CA that lies there.
+/// Every name that the host may have, and every other bundle of this CA that lies there. What cannot be looked at is
+/// told of its own name: it may be the work of the one user whose directory it is.
 pub(super) fn survey(
     agent: &Agent<'_>,
     anchors: &[CertificateDer<'_>],
     entitlements: Option<&Entitlements>,
-) -> Result<Vec<Found>, AgentError> {
+) -> Vec<Found> {
     let certs = entitlements.map_or(&[][..], |entitlements| &entitlements.certs);
     let by_name: BTreeMap<_, _> = certs.iter().map(|cert| (&cert.name, cert)).collect();
     let mut names: BTreeSet<DnsName> = by_name.keys().map(|name| (*name).clone()).collect();
-    names.extend(lying_there(agent)?);
+    names.extend(lying_there(agent));
     names.extend(agent.settings.placement.named().cloned());
     let mut found = Vec::new();
     for name in names {
         let entitlement = by_name.get(&name).copied();
-        let (installed, serial) = examine(agent, anchors, &name, entitlement)?;
+        let (installed, serial) = examine(agent, anchors, &name, entitlement);
         // Without an entitlement only what this CA made concerns us: other people's files lie there too.
         if entitlement.is_some() || matches!(installed, Installed::Fit(_)) {
             found.push(Found { entitlement: entitlement.cloned(), name, installed, serial });
         }
     }
-    Ok(found)
+    found
 }
 
-fn lying_there(agent: &Agent<'_>) -> Result<Vec<DnsName>, AgentError> {
-    let directory = &agent.settings.placement.default.path;
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(AgentError::state(directory, &error)),
-    };
+fn lying_there(agent: &Agent<'_>) -> Vec<DnsName> {
+    let entries = std::fs::read_dir(&agent.settings.placement.default.path).into_iter().flatten().flatten();
     let name = |entry: std::fs::DirEntry| DnsName::parse(entry.file_name().to_str()?.strip_suffix(".pem")?).ok();
-    Ok(entries.flatten().filter_map(name).collect())
+    entries.filter_map(name).collect()
 }
 
 /// Looks at one bundle as its service would, at its own time: that it has expired is for
@@ -193,23 +190,23 @@ fn examine(
     anchors: &[CertificateDer<'_>],
     name: &DnsName,
     promised: Option<&Entitlement>,
-) -> Result<(Installed, Option<Serial>), AgentError> {
+) -> (Installed, Option<Serial>) {
     let path = agent.settings.placement.bundle(name).path;
     let read = files::read(&path, Links::Refused);
     if let Some(what) = claims::others_in(agent, &path, &read, anchors) {
-        return Ok((Installed::Foreign(what), None));
+        return (Installed::Foreign(what), None);
     }
     let text = match read {
         Ok((_, text)) => text,
-        Err(Unread::Absent) => return Ok((Installed::Missing, None)),
+        Err(Unread::Absent) => return (Installed::Missing, None),
         // Another service's key that we may not read is none of ours, nor is what is no file at all.
-        Err(_) if promised.is_none() => return Ok((Installed::Missing, None)),
-        Err(Unread::Unfit(cause)) => return Ok((Installed::Damaged(cause), None)),
-        Err(Unread::Failed(error)) => return Err(AgentError::state(&path, &error)),
+        Err(_) if promised.is_none() => return (Installed::Missing, None),
+        Err(Unread::Unfit(cause)) => return (Installed::Damaged(cause), None),
+        Err(Unread::Failed(error)) => return (Installed::Damaged(format!("it cannot be read: {error}")), None),
     };
     let bundle = match Bundle::parse(&text) {
         Ok(bundle) => bundle,
-        Err(error) => return Ok((Installed::Damaged(error.to_string()), None)),
+        Err(error) => return (Installed::Damaged(error.to_string()), None),
     };
     let leaf = bundle.leaf();
     let validity = Validity::new(leaf.not_before, leaf.not_after, &leaf.serial);
@@ -229,8 +226,8 @@ fn examine(
         Err(error) => Some(error.to_string()),
     };
     let serial = Some(leaf.serial.clone());
-    Ok(match unfit {
+    match unfit {
         None => (Installed::Fit(validity), serial),
         Some(why) => (Installed::Unfit { why, validity }, serial),
-    })
+    }
 }

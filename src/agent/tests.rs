@@ -217,3 +217,21 @@ async fn an_identity_that_ran_out_says_to_enrol_again() {
     assert!(error.contains("does not accept this host's identity") && error.contains("psfca enroll"), "{error}");
     assert!((*code, *critical, report.exit_code()) == (3, true, 5), "{report:?}");
 }
+
+#[tokio::test]
+async fn where_an_answer_could_not_be_remembered_nothing_is_asked_for_until_it_can_be() {
+    let world = World::enrolled().await;
+    let blocked = world.settings.state.join(".ledger.json.new");
+    std::fs::create_dir_all(blocked.join("x")).unwrap();
+    for _ in 0..2 {
+        let report = world.renew(now()).await;
+        assert!(
+            matches!(outcome(&report), Outcome::Failed { error, .. } if error.contains("ledger.json cannot be used: ")),
+            "{report:?}"
+        );
+        assert!(!world.daemon.asked().iter().any(|path| path.starts_with("/v1/certs/")));
+    }
+    std::fs::remove_dir_all(blocked).unwrap();
+    // Nobody waits: the CA was not asked in vain.
+    assert!(matches!(outcome(&world.renew(now()).await), Outcome::Renewed { .. }));
+}

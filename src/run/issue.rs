@@ -25,6 +25,7 @@ pub(super) fn run(args: &cli::Issue) -> anyhow::Result<ExitCode> {
         let mut client = agent.connect(&enrolment).await?;
         let known = obtain::entitlements(&mut client, &enrolment.host).await?;
         identity::keep_entitlements(&agent.settings.state, &known)?;
+        ledger.rewrite()?;
         let promised = known.certs.iter().find(|cert| cert.name == args.name);
         let mut exchange = Exchange { agent, client: &mut client, enrolment: &enrolment, ledger: &mut ledger };
         if let Some(request) = &request {
