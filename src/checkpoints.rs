@@ -9,8 +9,8 @@ use crate::ledger::checkpoint::{Checkpoint, InclusionProof};
 use crate::ledger::note::{NoteSigner, NoteVerifier};
 use crate::store::{Head, Recorded, Store};
 
-/// The ledger's key and the last checkpoint that it signed. Only committed heads come here, and each
-/// of them continues the one before, so no two signed checkpoints contradict each other.
+/// The ledger's key and the last checkpoint that it signed. Only heads of what is committed come here, so no two signed
+/// checkpoints contradict each other.
 pub struct Checkpoints {
     signer: NoteSigner,
     last: Mutex<Option<(Head, String)>>,

@@ -12,7 +12,11 @@ use hyper::Method;
 use crate::client::{Answer, Client, ClientError};
 use crate::clock::{Clock, Timestamp};
 use crate::config::WitnessConfig;
+use crate::digest::Digest;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::note::NoteVerifier;
 use crate::ledger::witness::AddCheckpoint;
+use crate::root_statement::{Remembered, SignedRecovery};
 use crate::store::{Head, Store, StoreError};
 
 /// How long an answer waits for a cosignature.
@@ -50,6 +54,12 @@ pub enum CosignError {
         /// By the witness.
         cosigned: u64,
     },
+    /// Something that no signature of the witness goes with, so that it is no alarm.
+    #[error(
+        "the witness, or whoever answers in its place, says that {0}; that is not signed and proves nothing: look at the \
+         witness' own log, docs/recovery.md"
+    )]
+    Hearsay(String),
     /// It answered something else.
     #[error("the witness does not cosign: {0}")]
     Refused(String),
@@ -84,9 +94,13 @@ pub struct Standing {
     pub problem: Option<String>,
 }
 
+/// Makes the ledger's own note of a head.
+type Sign<'s> = &'s (dyn Fn(Head) -> String + Sync);
+
 /// The witness as the daemon sees it.
 pub struct Cosigner {
     witness: WitnessConfig,
+    ledger: NoteVerifier,
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     line: tokio::sync::Mutex<Line>,
@@ -110,11 +124,11 @@ impl std::fmt::Debug for Cosigner {
 }
 
 impl Cosigner {
-    /// Asks this witness.
+    /// Asks this witness about the ledger with this key.
     #[must_use]
-    pub fn new(witness: WitnessConfig, store: Arc<Store>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(witness: WitnessConfig, ledger: NoteVerifier, store: Arc<Store>, clock: Arc<dyn Clock>) -> Self {
         let standing = Standing { name: witness.key.name().to_owned(), size: None, problem: None };
-        Self { witness, store, clock, line: tokio::sync::Mutex::default(), standing: Mutex::new(standing) }
+        Self { witness, ledger, store, clock, line: tokio::sync::Mutex::default(), standing: Mutex::new(standing) }
     }
 
     /// How it stands with the witness.
@@ -125,7 +139,7 @@ impl Cosigner {
 
     /// A cosigned head that has at least the entries of `head`, if it can be had within two seconds; `sign`
     /// makes the ledger's own note.
-    pub async fn cosigned(&self, head: Head, sign: impl Fn(Head) -> String) -> Option<CosignedHead> {
+    pub async fn cosigned(&self, head: Head, sign: impl Fn(Head) -> String + Sync) -> Option<CosignedHead> {
         let asked = tokio::time::timeout(PATIENCE, async {
             let mut line = self.line.lock().await;
             if let Some(newest) = line.newest.as_ref().filter(|newest| newest.head.size >= head.size) {
@@ -138,7 +152,7 @@ impl Cosigner {
             // In case this is given up on its way: nobody tries at once again.
             line.rest_until = Some(now.plus(REST));
             let newest = self.store.head();
-            let outcome = self.ask(&mut line, newest, &sign(newest)).await;
+            let outcome = self.ask(&mut line, newest, &sign).await;
             self.note(&outcome);
             let cosigned = outcome.ok()?;
             (line.rest_until, line.newest) = (None, Some(cosigned.clone()));
@@ -179,11 +193,11 @@ impl Cosigner {
 
     /// Gets `head` cosigned. A connection that was kept may have been closed meanwhile, which only shows
     /// now, so that is no failure yet.
-    async fn ask(&self, line: &mut Line, head: Head, note: &str) -> Result<CosignedHead, CosignError> {
+    async fn ask(&self, line: &mut Line, head: Head, sign: Sign<'_>) -> Result<CosignedHead, CosignError> {
         // Taken out, so that a connection on which an answer may still come is never used again.
         let mut kept = line.client.take();
         if let Some(client) = &mut kept {
-            match self.ask_over(client, &mut line.cosigned, head, note).await {
+            match self.ask_over(client, &mut line.cosigned, head, sign).await {
                 Err(CosignError::Away(_)) => {}
                 outcome => {
                     line.client = kept;
@@ -192,7 +206,7 @@ impl Cosigner {
             }
         }
         let mut client = Client::connect_tcp(&self.witness.url.address).await?;
-        let outcome = self.ask_over(&mut client, &mut line.cosigned, head, note).await;
+        let outcome = self.ask_over(&mut client, &mut line.cosigned, head, sign).await;
         line.client = Some(client).filter(|_| !matches!(outcome, Err(CosignError::Away(_))));
         outcome
     }
@@ -203,15 +217,16 @@ impl Cosigner {
         client: &mut Client,
         cosigned: &mut u64,
         head: Head,
-        note: &str,
+        sign: Sign<'_>,
     ) -> Result<CosignedHead, CosignError> {
+        let note = &*sign(head);
         // At first it is not known where the witness stands. What the root said comes before heads, since a head that
         // does not continue what was given up looks like a fork; a witness that obeyed it already passes it over.
         let mut recovered = *cosigned == 0 && self.recover(client, cosigned).await?;
         for _ in 0..ATTEMPTS {
             let old = *cosigned;
-            let trouble = match self.store.consistency(old, head.size).await? {
-                None => CosignError::WentBack { cosigned: old, here: head.size },
+            let said = match self.store.consistency(old, head.size).await? {
+                None => format!("it has cosigned {old} entries, of which there are {} here", head.size),
                 Some(proof) => {
                     let request = AddCheckpoint { old, proof, checkpoint: note.to_owned() };
                     let answer = self.post(client, "/add-checkpoint", request.to_text()).await?;
@@ -225,19 +240,21 @@ impl Cosigner {
                             *cosigned = size;
                             continue;
                         }
-                        (409 | 422, _) => CosignError::Forked { cosigned: old },
+                        (409 | 422, _) => {
+                            format!("the ledger does not continue the {old} entries that it has cosigned")
+                        }
                         _ => return Err(refused(&answer)),
                     }
                 }
             };
             // The root's word moves the witness as it moves hosts.
-            if std::mem::replace(&mut recovered, true) {
-                return Err(trouble);
-            }
-            if !self.recover(client, cosigned).await? {
-                return Err(trouble);
+            if std::mem::replace(&mut recovered, true) || !self.recover(client, cosigned).await? {
+                // Whoever said where it stands, it is asked anew the next time.
+                *cosigned = 0;
+                return Err(self.proven(client, head, sign).await.unwrap_or(CosignError::Hearsay(said)));
             }
         }
+        *cosigned = 0;
         Err(CosignError::Refused("it says each time that it stands elsewhere".to_owned()))
     }
 
@@ -248,6 +265,34 @@ impl Cosigner {
         let obeyed = size(&answer).filter(|_| answer.status.is_success());
         *cosigned = obeyed.unwrap_or(*cosigned);
         Ok(obeyed.is_some())
+    }
+
+    /// What the head proves that the witness cosigned last: its refusal is not signed, but that is, by the ledger and by
+    /// the witness. None where there is no such head, where this ledger continues it, or where a recovery gave it up.
+    async fn proven(&self, client: &mut Client, head: Head, sign: Sign<'_>) -> Option<CosignError> {
+        let origin = self.ledger.name();
+        let path = format!("{}/{}/checkpoint", self.witness.url.prefix, Digest::of(origin.as_bytes()));
+        let answer = client.send(Method::GET, &path, "", "", "").await.ok()?;
+        let note = std::str::from_utf8(&answer.body).ok().filter(|_| answer.status.is_success())?;
+        let seen = self.witness.key.verify(note).ok()?;
+        let Checkpoint { size, root, .. } = Checkpoint::open(note, &self.ledger).ok()?;
+        let here = self.store.root_of(size).await.ok()?;
+        if here == Some(root) {
+            return None;
+        }
+        // An old answer may come from before a recovery, which the witness obeyed since.
+        let given_up = self.store.recovery().await.ok()?.and_then(|text| SignedRecovery::parse(&text).ok());
+        let remembered = Remembered { origin, size, root, seen, obeyed: None };
+        let given_up = given_up.is_some_and(|given_up| given_up.claim().judge(&remembered, self.clock.now()).is_ok());
+        if given_up {
+            return None;
+        }
+        let Some(root) = here else { return Some(CosignError::WentBack { cosigned: size, here: head.size }) };
+        // Two signed heads of one size: that is what the witness, or anybody, can see a fork by.
+        let checkpoint = sign(Head { size, root });
+        let request = AddCheckpoint { old: size, proof: Vec::new(), checkpoint };
+        let _ = self.post(client, "/add-checkpoint", request.to_text()).await;
+        Some(CosignError::Forked { cosigned: size })
     }
 
     async fn post(&self, client: &mut Client, path: &str, body: String) -> Result<Answer, CosignError> {

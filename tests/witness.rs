@@ -4,10 +4,16 @@
 mod support;
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use psfca::ca::key_file::load_ledger_key;
+use psfca::digest::Digest;
+use psfca::ledger::checkpoint::Checkpoint;
+use psfca::store::LedgerCopy;
 use serde_json::Value;
 use support::connections::connect_from;
 use support::rollback::{copy_ledger, next_second};
@@ -17,6 +23,7 @@ use support::witness::{Witness, append};
 use support::{Ca, Host, wait_until};
 
 const NAME: &str = "postgresql.psf.io";
+const ORIGIN: &str = "psf.io/PSF_CA";
 
 /// A CA with a witness, its daemon started, and a host that wants the witness' word.
 fn witnessed() -> (Ca, Witness, Host) {
@@ -254,6 +261,148 @@ fn a_recovery_moves_the_witness_on_and_no_rollback_does() {
     ca.serve();
     refused(&host, NOT_WITNESSED);
     assert_eq!(witness.remembered(), before);
+}
+
+/// The ledger's newest head, signed as its daemon signs it, without anybody having asked the witness about it.
+fn not_cosigned(ca: &Ca) -> String {
+    ca.token("pg9.iad1.psf.io");
+    let head = LedgerCopy::open(&ca.state().join("ledger.sqlite3")).unwrap().head().unwrap();
+    let signer = load_ledger_key(&ca.state().join("ca/ledger.key"), ORIGIN).unwrap();
+    Checkpoint { origin: ORIGIN.to_owned(), size: head.size, root: head.root }.sign(&signer)
+}
+
+#[test]
+fn nobody_makes_the_witness_say_fork_without_two_heads_that_show_it_nor_fills_its_log() {
+    let (ca, witness, _host) = witnessed();
+    let started = std::time::Instant::now();
+    let size = witness.remembered();
+    let note = not_cosigned(&ca);
+    // Any head of the ledger goes with a proof that proves nothing.
+    let nothing = "A".repeat(43) + "=";
+    for proof in [format!("{nothing}\n"), String::new(), format!("{nothing}\n").repeat(9)] {
+        assert_eq!(witness.post("/add-checkpoint", &format!("old {size}\n{proof}\n{note}")).0, 422);
+    }
+    assert!(!witness.log().contains("FORK"), "{}", witness.log());
+    assert!(witness.log().contains("the proof does not fit"), "{}", witness.log());
+    // An old head is anybody's who kept one.
+    let signer = load_ledger_key(&ca.state().join("ca/ledger.key"), ORIGIN).unwrap();
+    let old = signer.sign(&format!("{ORIGIN}\n1\n{nothing}\n"));
+    let mut stream = TcpStream::connect(&witness.address).unwrap();
+    let body = format!("old 0\n\n{old}");
+    let request = format!(
+        "POST /add-checkpoint HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{body}",
+        witness.address,
+        body.len()
+    );
+    for _ in 0..400 {
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 1024];
+        let read = stream.read(&mut answer).unwrap();
+        assert!(answer[..read].starts_with(b"HTTP/1.1 409 "));
+    }
+    let lines = || witness.log().lines().filter(|line| line.contains("WENT BACK: ")).count() as u64;
+    wait_until("the lines are there", || lines() >= 90);
+    assert!(lines() <= 101 + started.elapsed().as_secs(), "{} lines", lines());
+    // And that hides nothing of a true one.
+    let other = signer.sign(&format!("{ORIGIN}\n{size}\n{nothing}\n"));
+    assert_eq!(witness.post("/add-checkpoint", &format!("old {size}\n\n{other}")).0, 409);
+    wait_until("the witness says fork", || witness.log().contains("FORK: "));
+}
+
+/// Whoever can answer in the witness' place.
+struct Impostor {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Impostor {
+    /// Answers `refusal` to what is posted and `kept` to all else.
+    fn at(address: &str, refusal: &'static str, kept: &str) -> Self {
+        let (listener, stop) = (TcpListener::bind(address).unwrap(), Arc::new(AtomicBool::new(false)));
+        let kept = Arc::new(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{kept}", kept.len()));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (mut stream, kept, stopped) = (stream.unwrap(), Arc::clone(&kept), Arc::clone(&stopped));
+                std::thread::spawn(move || {
+                    let mut request = [0; 32 * 1024];
+                    while let Ok(read @ 1..) = stream.read(&mut request) {
+                        if stopped.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        // The rest of what is posted, where it came in two pieces, gets no answer of its own.
+                        let answer = match &request[..read.min(4)] {
+                            b"POST" => refusal,
+                            b"GET " => &*kept,
+                            _ => continue,
+                        };
+                        stream.write_all(answer.as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        Self { stop, thread }
+    }
+
+    /// Leaves the address to whoever comes next.
+    fn end(self, address: &str) {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(TcpStream::connect(address));
+        self.thread.join().unwrap();
+    }
+}
+
+#[test]
+fn what_is_said_in_the_witness_place_without_its_signature_raises_no_alarm() {
+    const LIE: &str = "HTTP/1.1 409 Conflict\r\nContent-Type: text/x.tlog.size\r\n\
+                       Content-Length: 7\r\n\r\n999999\n";
+    const ANOTHER: &str = "HTTP/1.1 422 Unprocessable Entity\r\nContent-Length: 0\r\n\r\n";
+    let (mut ca, mut witness, host) = witnessed();
+    let path = format!("/{}/checkpoint", Digest::of(ORIGIN.as_bytes()));
+    let (status, kept) = witness.get(&path);
+    assert_eq!(status, 200);
+    for (refusal, kept) in [(LIE, ""), (LIE, &*kept), (ANOTHER, &*kept), (ANOTHER, "nonsense")] {
+        witness.kill();
+        let impostor = Impostor::at(&witness.address, refusal, kept);
+        ca.terminate();
+        ca.serve();
+        refused(&host, NOT_WITNESSED);
+        ca.wait_for_log("is not signed and proves nothing");
+        let problem = health(&ca)["witness"]["problem"].as_str().unwrap().to_owned();
+        assert!(problem.contains("is not signed and proves nothing"), "{problem}");
+        assert!(!ca.log().contains("THE LEDGER"), "{}", ca.log());
+        impostor.end(&witness.address);
+        witness.start();
+        wait_until("it is asked anew", || host.psfca(&["renew", "--force"]).status.success());
+        ca.wait_for_log("the witness cosigns again");
+    }
+}
+
+#[test]
+fn anybody_can_see_what_the_witness_cosigned_last() {
+    let (ca, mut witness, host) = witnessed();
+    let path = format!("/{}/checkpoint", Digest::of(ORIGIN.as_bytes()));
+    host.ok(&["renew", "--force"]);
+    let (status, note) = witness.get(&path);
+    assert_eq!(status, 200);
+    let ledger = load_ledger_key(&ca.state().join("ca/ledger.key"), ORIGIN).unwrap();
+    assert_eq!(Checkpoint::open(&note, ledger.verifier()).unwrap().size, witness.remembered());
+    let file = host.dir().join("note");
+    fs::write(&file, &note).unwrap();
+    let verify = ["tests/independent/cosignature.py", file.to_str().unwrap(), &witness.key];
+    let time: i64 = succeed("python3", &verify).trim().parse().unwrap();
+    assert!(time > 1_700_000_000, "{time}");
+    // Whatever else whoever sent the checkpoint has put below it is not passed on.
+    let junk = format!("{note}\u{2014} junk AAAAAAAA\n");
+    assert_eq!(witness.post("/add-checkpoint", &format!("old {}\n\n{junk}", witness.remembered())).0, 200);
+    assert!(!witness.get(&path).1.contains("junk"));
+    assert_eq!(witness.get("/0123/checkpoint").0, 404);
+    witness.kill();
+    witness.start();
+    assert_eq!(witness.get(&path), (200, note));
 }
 
 #[test]

@@ -82,6 +82,16 @@ impl NoteVerifier {
             .map_err(|_| NoteError::WrongSignature(self.name.clone()))?;
         Ok(text)
     }
+
+    /// `note` with the signature of this key alone, if it has signed it.
+    ///
+    /// # Errors
+    /// [`NoteError`].
+    pub fn alone(&self, note: &str) -> Result<String, NoteError> {
+        let text = self.open(note)?;
+        let (_, signature) = signature_by(note, &self.name, self.hash())?;
+        Ok(format!("{text}\n{}", signature_line(&self.name, self.hash(), &signature)))
+    }
 }
 
 impl fmt::Display for NoteVerifier {

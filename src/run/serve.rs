@@ -176,7 +176,8 @@ fn checkpoints(
 ) -> anyhow::Result<Checkpoints> {
     let key = load_ledger_key(&files.ledger_key(), &config.ledger_origin())?;
     let witness = config.witness.clone();
-    let cosigner = witness.map(|witness| Cosigner::new(witness, Arc::clone(store), Arc::clone(clock)));
+    let cosigner =
+        witness.map(|witness| Cosigner::new(witness, key.verifier().clone(), Arc::clone(store), Arc::clone(clock)));
     Ok(Checkpoints::new(key).with_witness(cosigner))
 }
 

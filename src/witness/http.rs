@@ -1,15 +1,15 @@
-//! What the witness answers: C2SP tlog-witness, and `recover-log` beside it.
+//! What the witness answers: C2SP tlog-witness, with the head that it cosigned last, and `recover-log` beside it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 
 use super::{RequestError, Witness};
 use crate::ledger::witness::Refusal;
@@ -26,6 +26,7 @@ pub fn router(witness: Arc<Witness>) -> Router {
     Router::new()
         .route("/add-checkpoint", post(add_checkpoint))
         .route("/recover-log", post(recover_log))
+        .route("/{origin}/checkpoint", get(cosigned_last))
         .with_state(witness)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(within))
@@ -47,6 +48,14 @@ async fn recover_log(State(witness): State<Arc<Witness>>, body: Bytes) -> Respon
     match call(witness, body, |witness, text| witness.recover(text)).await {
         Ok(size) => ([(header::CONTENT_TYPE, SIZE)], format!("{size}\n")).into_response(),
         Err(error) => refuse(error),
+    }
+}
+
+async fn cosigned_last(State(witness): State<Arc<Witness>>, Path(origin): Path<String>) -> Response {
+    // In its turn after whoever has something cosigned just now, so off the async threads as well.
+    match tokio::task::spawn_blocking(move || witness.cosigned_last(&origin)).await {
+        Ok(Some(note)) => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response(),
+        _ => StatusCode::NOT_FOUND.into_response(),
     }
 }
 

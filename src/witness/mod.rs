@@ -19,10 +19,12 @@ use crate::ca::certificate::CaCertificate;
 use crate::ca::key_file::{KeyError, load_witness_key, make_ledger_key};
 use crate::ca::statement::recovery_by;
 use crate::clock::Clock;
+use crate::digest::Digest;
 use crate::ledger::checkpoint::{Checkpoint, ProofError};
 use crate::ledger::cosignature::{WitnessKey, WitnessSigner};
 use crate::ledger::note::NoteVerifier;
 use crate::ledger::witness::{AddCheckpoint, Cosigned, Refusal, judge};
+use crate::rate::{LogGate, Rate, count};
 use crate::root_statement::{NotObeyed, Remembered, SignedRecovery, StatementError};
 
 use settings::Settings;
@@ -98,6 +100,9 @@ struct Log {
     roots: Vec<CaCertificate>,
 }
 
+/// Log lines about refusals, which anybody can cause who has kept a head.
+const LINES: Rate = Rate::per_minute(count(100), count(60));
+
 /// A witness with its key and its memory.
 pub struct Witness {
     signer: WitnessSigner,
@@ -105,6 +110,9 @@ pub struct Witness {
     state: Mutex<State>,
     path: PathBuf,
     clock: Arc<dyn Clock>,
+    /// Apart from all other lines: nobody hides a fork by being refused for something else.
+    forks: LogGate,
+    lines: LogGate,
     _lock: File,
 }
 
@@ -140,7 +148,8 @@ impl Witness {
         };
         let logs =
             settings.logs.into_iter().map(|log| (log.key.name().to_owned(), Log { key: log.key, roots: log.roots }));
-        Ok(Self { signer, logs: logs.collect(), state: Mutex::new(state), path, clock, _lock: lock })
+        let [forks, lines] = [LINES; 2].map(LogGate::new);
+        Ok(Self { signer, logs: logs.collect(), state: Mutex::new(state), path, clock, forks, lines, _lock: lock })
     }
 
     /// The key that such a witness has, also while one is at work; it is made where there is none.
@@ -172,20 +181,22 @@ impl Witness {
         let log = self.logs.get(origin).ok_or(RequestError::UnknownLog)?;
         let head = Checkpoint::open(&request.checkpoint, &log.key)?;
         let text = log.key.open(&request.checkpoint).map_err(ProofError::from)?;
+        // Anybody can have put more below it.
+        let checkpoint = log.key.alone(&request.checkpoint).map_err(ProofError::from)?;
 
         // Held from the comparison until the new head is durable, so that no two requests cross.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let known = state.logs.get(origin);
         let cosigned = known.map_or(Cosigned::Never, LogState::cosigned);
         if let Err(refusal) = judge(cosigned, &request, &head) {
-            report(refusal, known, &head, &request.checkpoint);
+            self.report(refusal, known, &head, &checkpoint);
             return Err(refusal.into());
         }
         let at = self.clock.now();
         let next = LogState {
             size: head.size,
             root: head.root,
-            checkpoint: request.checkpoint.clone(),
+            checkpoint,
             at,
             recovered: known.and_then(|known| known.recovered),
         };
@@ -195,6 +206,17 @@ impl Witness {
             tracing::info!(ledger = origin, size = head.size, root = %head.root, "cosigned");
         }
         Ok(self.signer.cosign(text, at))
+    }
+
+    /// The head that was cosigned last of the ledger whose origin has this SHA-256, in hexadecimal digits: as the ledger
+    /// signed it, with the cosignature. None of a ledger that is unknown, and none where a recovery came after it.
+    #[must_use]
+    pub fn cosigned_last(&self, origin: &str) -> Option<String> {
+        let (origin, log) = self.logs.iter().find(|(name, _)| Digest::of(name.as_bytes()).to_string() == origin)?;
+        let known = self.state.lock().unwrap_or_else(PoisonError::into_inner).logs.get(origin).cloned()?;
+        let note = log.key.alone(&known.checkpoint).ok()?;
+        let cosignature = self.signer.cosign(log.key.open(&note).ok()?, known.at);
+        Some(note + &cosignature)
     }
 
     /// Obeys a recovery: the size from which the ledger goes on. It is durable then.
@@ -221,22 +243,33 @@ impl Witness {
         tracing::warn!(ledger = origin, before, size, statement = %recovery.time, "the ledger was recovered by the root's word");
         Ok(size)
     }
-}
 
-/// Two heads that do not go together are the reason why there is a witness, so both are told.
-fn report(refusal: Refusal, known: Option<&LogState>, head: &Checkpoint, checkpoint: &str) {
-    let went_back = known.is_some_and(|known| head.size < known.size);
-    let cosigned = known.map(|known| known.checkpoint.as_str()).unwrap_or_default();
-    let (cosigned, shown) = (cosigned.escape_debug(), checkpoint.escape_debug());
-    match refusal {
-        Refusal::OtherRoot(_) | Refusal::NoContinuation { .. } => {
-            tracing::error!(%cosigned, %shown, "FORK: the ledger showed a head that does not continue the one that was cosigned: {refusal}");
+    /// Two heads that do not go together are the reason why there is a witness, so both are told.
+    fn report(&self, refusal: Refusal, known: Option<&LogState>, head: &Checkpoint, checkpoint: &str) {
+        // Two signed heads of one size show it to everybody. A proof that does not fit shows nothing: anybody can have made
+        // it up. So a daemon that finds its ledger forked shows its own head of that size.
+        let fork = matches!(refusal, Refusal::OtherRoot(_));
+        let gate = if fork { &self.forks } else { &self.lines };
+        let Some(left_out) = gate.pass(self.clock.now()) else { return };
+        let went_back = known.is_some_and(|known| head.size < known.size);
+        let cosigned = known.map(|known| known.checkpoint.as_str()).unwrap_or_default();
+        let (cosigned, shown) = (cosigned.escape_debug(), checkpoint.escape_debug());
+        match refusal {
+            Refusal::OtherRoot(_) => {
+                tracing::error!(%cosigned, %shown, left_out, "FORK: the ledger showed a head that does not continue the one that was cosigned: {refusal}");
+            }
+            Refusal::NoContinuation { .. } => {
+                tracing::warn!(%cosigned, %shown, left_out, "not cosigned, since the proof does not fit, which says nothing of the ledger: {refusal}");
+            }
+            // One daemon shows its heads in their order, so this is an old copy of it, or a second one; or somebody who
+            // has kept that head.
+            Refusal::OldAboveNew | Refusal::OtherSize(_) if went_back => {
+                tracing::warn!(%cosigned, %shown, left_out, "WENT BACK: the ledger showed a head with fewer entries than were cosigned, or somebody who kept that head did");
+            }
+            Refusal::OldAboveNew | Refusal::OtherSize(_) => {
+                tracing::info!(%shown, left_out, "not cosigned: {refusal}");
+            }
         }
-        // One daemon shows its heads in their order, so this is an old copy of it, or a second one.
-        Refusal::OldAboveNew | Refusal::OtherSize(_) if went_back => {
-            tracing::warn!(%cosigned, %shown, "WENT BACK: the ledger showed a head with fewer entries than were cosigned");
-        }
-        Refusal::OldAboveNew | Refusal::OtherSize(_) => tracing::info!(%shown, "not cosigned: {refusal}"),
     }
 }
 

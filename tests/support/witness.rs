@@ -98,20 +98,18 @@ impl Witness {
     pub fn post(&self, path: &str, body: &str) -> (u16, String) {
         let file = self.dir.path().join("body");
         fs::write(&file, body).unwrap();
-        let (data, url) = (format!("@{}", file.display()), format!("http://{}{path}", self.address));
-        let out = succeed(
-            "curl",
-            &[
-                "--silent",
-                "--data-binary",
-                &data,
-                "--write-out",
-                "%{stderr}%{http_code} %{content_type}",
-                "--dump-header",
-                "-",
-                &url,
-            ],
-        );
+        self.curl(&["--data-binary", &format!("@{}", file.display())], path)
+    }
+
+    /// What it answers to whoever reads there: status and text.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.curl(&[], path)
+    }
+
+    fn curl(&self, args: &[&str], path: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.address);
+        let written = ["--silent", "--write-out", "%{stderr}%{http_code} %{content_type}", "--dump-header", "-", &url];
+        let out = succeed("curl", &[args, &written[..]].concat());
         let (head, text) = out.split_once("\r\n\r\n").unwrap();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), text.to_owned())
     }

@@ -124,7 +124,7 @@ fn what_is_no_ledger_is_refused_with_its_name_and_left_as_it_is() {
 fn a_ledger_that_cannot_be_looked_at_is_not_called_missing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.sqlite3");
-    assert!(matches!(LedgerCopy::open(&path), Err(StoreError::Absent(_))));
+    assert!(matches!(LedgerCopy::open(&path), Err(StoreError::NoFile(_))));
     // As for a user who may not enter the directory; root may enter any, but follows no link to itself.
     std::os::unix::fs::symlink(&path, &path).unwrap();
     let Err(error) = LedgerCopy::open(&path) else { panic!("there is no ledger") };
