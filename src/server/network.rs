@@ -151,7 +151,8 @@ impl Accepting {
             _ = self.stop.changed() => return,
         };
         let stream = match outcome {
-            Ok(Ok(stream)) => stream,
+            // What follows moves it about, and a task keeps room for each place where it lay.
+            Ok(Ok(stream)) => Box::new(stream),
             Ok(Err(error)) => {
                 return self.terms.ended(address, EndCause::Handshake, &format!("handshake failed: {error}"));
             }
