@@ -175,7 +175,8 @@ fn what_was_not_renewed_in_time_is_told_and_the_exit_code_says_so() {
     let host = Host::enroll(&ca, PG);
     host.ok(&["issue", NAME]);
     assert_eq!(ca.psfca(&["fleet"]).status.code(), Some(0));
-    for (later, why) in [("+15h", "overdue"), ("+20h", "expires_soon"), ("+25h", "expired")] {
+    // It is due after 14.4 hours at the latest, and overdue 1.2 hours later; it ends soon from 18 hours on.
+    for (later, why) in [("+16h", "overdue"), ("+20h", "expires_soon"), ("+25h", "expired")] {
         let mut daemon = psfca();
         daemon.arg("serve").env("PSFCA_CONFIG", ca.config());
         let Some(daemon) = clock::at(later, daemon) else { return };
