@@ -137,8 +137,10 @@ impl Accepting {
     async fn run(self, stream: TcpStream, address: SocketAddr) {
         let place = Arc::clone(&self.place);
         tokio::select! {
-            () = self.serve(stream, address) => {}
+            // In this order: once the place is gone no request may begin, whose certificate would be recorded and lost.
+            biased;
             () = place.taken_away() => tracing::debug!(%address, "closed, to make room"),
+            () = self.serve(stream, address) => {}
         }
     }
 
