@@ -222,8 +222,18 @@ fn r9_a_daemon_that_is_killed_at_any_moment_comes_up_by_itself_and_has_forgotten
             scope.spawn(|| load.ask(asking));
         }
         let over = Over(&load.over);
-        for kill in 0..kills {
-            let point = if aimed { POINTS[kill % POINTS.len()] } else { Point::Anywhere };
+        for kill in 0.. {
+            // How many fall between append and answer is up to the scheduler; on a crowded machine it takes more of them
+            // until most do.
+            let most = !aimed || hits(&between) * 2 > kill;
+            if kill >= kills && (most || kill == 2 * kills) {
+                break;
+            }
+            let point = match aimed {
+                true if kill < kills => POINTS[kill % POINTS.len()],
+                true => Point::Durable,
+                false => Point::Anywhere,
+            };
             let enrolment = Mutex::new(Enrolment::new(&ca, kill));
             let received = load.received().len();
             // The load is on before the moment is drawn; the moment itself has to be any.
@@ -259,7 +269,7 @@ fn r9_a_daemon_that_is_killed_at_any_moment_comes_up_by_itself_and_has_forgotten
     assert!(received.iter().all(|serial| listed.contains_key(serial)), "received, and not listed");
     verify(&ca, &ca.state(), &load.checkpoint());
 
-    let hit: usize = between.values().map(|[_, hit]| hit).sum();
+    let (kills, hit) = (enrolments.len(), hits(&between));
     let asked: usize = load.asked().iter().sum();
     say(&format!("{kills} kills, {hit} of them between append and answer ({between:?}: kills, and those)"));
     say(&format!(
@@ -268,6 +278,11 @@ fn r9_a_daemon_that_is_killed_at_any_moment_comes_up_by_itself_and_has_forgotten
         unanswered.len()
     ));
     assert!(!aimed || hit * 2 > kills, "most kills are to lie between append and answer: {between:?}");
+}
+
+/// How many kills fell between append and answer.
+fn hits(between: &BTreeMap<Point, [usize; 2]>) -> usize {
+    between.values().map(|[_, hit]| hit).sum()
 }
 
 /// Ends the load also when an assertion fails, or the test would wait for it without end.

@@ -256,7 +256,8 @@ fn r8_a_hook_that_hangs_then_fails_then_forks_is_tried_until_it_succeeds_and_not
     let script = format!(
         "#!/bin/sh\necho x >>{here}/tries\ncase $(wc -l <{here}/tries) in\n\
          1) echo hanging; sleep 900;;\n2) echo failing; exit 3;;\n3) kill -9 $$;;\n\
-         4) setsid sleep 60 & echo $! >{here}/forked; echo forking; exit 4;;\n\
+         4) setsid sh -c 'echo $$ >{here}/forked; exec sleep 60' & until [ -s {here}/forked ]; do :; done\n\
+         echo forking; exit 4;;\n\
          *) sleep 60 & echo $! >{here}/left; echo $PSFCA_SERIAL >{here}/told;;\nesac\n"
     );
     fs::write(&hook, script).unwrap();
