@@ -383,6 +383,7 @@ fn a_host_that_is_refused_all_the_time_fills_no_log_and_hides_no_other() {
     let mut stream = tls_as(&ca, &other);
     assert_eq!(granted(&flood(&mut stream, &csr(other.dir(), &P256), 60)), 60);
     let told = |what: &str| ca.log().lines().filter(|line| line.contains(what)).count();
+    wait_until("every certificate is told", || told("name=postgresql.psf.io") >= 60);
     assert_eq!(told("name=postgresql.psf.io"), 60);
 }
 
