@@ -70,3 +70,14 @@ impl Stopped {
         std::fs::rename(fresh, &self.file).unwrap();
     }
 }
+
+/// Starts the daemon of `ca` with a clock that stands still for good; none, said aloud, without libfaketime. Where many
+/// threads ask for the time at once, [`Stopped`] now and then tells the true one, since each of them reads the file.
+pub fn stand_still(ca: &mut super::Ca) -> Option<()> {
+    use psfca::clock::Clock as _;
+    let now = psfca::clock::SystemClock.now().to_string().replace('T', " ");
+    let mut daemon = super::psfca();
+    daemon.arg("serve").env("PSFCA_CONFIG", ca.config()).env("TZ", "UTC");
+    ca.serve_by(at(now.trim_end_matches('Z'), daemon)?);
+    Some(())
+}
