@@ -49,9 +49,6 @@ pub enum StoreError {
     /// The store does not hold what it must.
     #[error("the ledger is damaged: {0}")]
     Damaged(String),
-    /// Too many requests are waiting for the disk.
-    #[error("the ledger's queue is full")]
-    Busy,
     /// The writer has stopped.
     #[error("the ledger is closed")]
     Closed,

@@ -35,11 +35,11 @@ mod writer;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::Timestamp;
 use crate::digest::Digest;
@@ -64,7 +64,7 @@ pub use salt_keys::{NewSaltKeys, SaltKeysImported};
 pub use tiles::Head;
 pub use verbs::{NewDeclaration, NewToken};
 
-/// Verbs that may wait for the writer before new ones are turned away.
+/// Verbs that may wait for the writer; the next ones wait for their turn, in order, and whoever gives up is not recorded.
 const QUEUE: usize = 4_096;
 
 /// A host that was enrolled once.
@@ -104,7 +104,9 @@ struct Projection {
 /// A handle on the store; the writer ends when it is dropped or closed.
 #[derive(Debug)]
 pub struct Store {
-    jobs: SyncSender<writer::Job>,
+    /// Verbs are bounded by `turns`, and so are signatures: each follows a verb that was committed.
+    jobs: Sender<writer::Job>,
+    turns: Arc<Semaphore>,
     reader: Arc<Mutex<Connection>>,
     /// Another, for listings and tiles: what is issued never waits for them.
     leisurely: Arc<tokio::sync::Mutex<Connection>>,
@@ -143,7 +145,7 @@ impl Store {
         let opened = writer::Opened::new(connection)?;
         let projection = Arc::new(RwLock::new(opened.projection()?));
         let commits = Arc::<AtomicU64>::default();
-        let (jobs, waiting) = sync_channel(QUEUE);
+        let (jobs, waiting) = channel();
         let writer = writer::Writer::new(path.to_owned(), opened, lock, Arc::clone(&projection), Arc::clone(&commits));
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -151,6 +153,7 @@ impl Store {
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(Self {
             jobs,
+            turns: Arc::new(Semaphore::new(QUEUE)),
             reader,
             leisurely,
             projection,
@@ -172,9 +175,8 @@ impl Store {
 
     /// Stores a signature beside its entry with the next batch; does not wait for it.
     pub fn release(&self, recorded: &Recorded, signature: Vec<u8>) {
-        // A full queue or a stopped writer costs the audit the word "issued" for this entry and
-        // nothing else, so the host is not made to wait for it.
-        let _ = self.jobs.try_send(writer::Job::Release { index: recorded.index(), signature });
+        // A stopped writer costs the audit the word "issued" for this entry and nothing else.
+        let _ = self.jobs.send(writer::Job::Release { index: recorded.index(), signature });
     }
 
     /// Stores the hash of a new token.
@@ -243,11 +245,9 @@ impl Store {
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Box<dyn verbs::Verb>) -> Result<T, StoreError> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(writer::Job::Verb(job(reply))).map_err(|error| match error {
-            TrySendError::Full(_) => StoreError::Busy,
-            TrySendError::Disconnected(_) => StoreError::Closed,
-        })?;
+        self.jobs.send(writer::Job::Verb { verb: job(reply), turn }).map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)
     }
 }

@@ -33,7 +33,11 @@ impl Store {
         let Some(record) = lock(&self.refusals).admit(at, refused) else { return };
         let note = NoteRefusal { at, record, limit: Arc::clone(&self.refusals) };
         let lost = note.stands_for();
-        if self.jobs.try_send(Job::Verb(Box::new(note))).is_err() {
+        let sent = Arc::clone(&self.turns).try_acquire_owned().is_ok_and(|turn| {
+            let verb = Box::new(note);
+            self.jobs.send(Job::Verb { verb, turn }).is_ok()
+        });
+        if !sent {
             lock(&self.refusals).omit(lost);
         }
     }

@@ -134,6 +134,7 @@ mod files;
 mod hosts;
 mod identities;
 mod listing;
+mod queue;
 mod readers;
 mod refusals;
 mod reports;

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::tiles::{Edge, Head, StoredNodes};
 use super::verbs::Verb;
@@ -20,8 +21,8 @@ const RELEASE_WAIT: Duration = Duration::from_millis(250);
 
 /// What the thread is sent.
 pub(super) enum Job {
-    /// Something that waits for its answer.
-    Verb(Box<dyn Verb>),
+    /// Something that waits for its answer, and its place in the queue.
+    Verb { verb: Box<dyn Verb>, turn: OwnedSemaphorePermit },
     /// A signature for an entry; nobody waits.
     Release { index: u64, signature: Vec<u8> },
     /// Write out what is left and end.
@@ -91,7 +92,10 @@ impl Writer {
     /// Puts a job where it belongs; true when it was the last one.
     fn sort(&mut self, job: Job, verbs: &mut Vec<Box<dyn Verb>>) -> bool {
         match job {
-            Job::Verb(verb) => verbs.push(verb),
+            Job::Verb { verb, turn } => {
+                verbs.push(verb);
+                drop(turn);
+            }
             Job::Release { index, signature } => self.releases.push((index, signature)),
             Job::Stop => return true,
         }
