@@ -6,7 +6,7 @@ use psfca::declaration::{Declaration, Rules};
 use psfca::diagnostic::SourceFile;
 use psfca::name::{DnsName, HostName};
 use psfca::pattern::Pattern;
-use psfca::policy::{Verdict, judge};
+use psfca::policy::{Verdict, entitlements, judge};
 
 use crate::table::Table;
 
@@ -105,6 +105,12 @@ fn judging(table: &mut Table, size: Size, of: &str) {
             verdict
         });
     }
+    let mut hosts = (0..).map(|n| size.host(n % size.roles, n / size.roles));
+    table.part(&format!("judge/{of}, all that a host may have"), || {
+        let of_host = entitlements(&declaration, &hosts.next().unwrap());
+        assert_eq!(of_host.len(), LISTED * size.names / size.roles);
+        of_host
+    });
 }
 
 /// The most that a name can ask: it lists as many roles as it may, and the host has none of them.

@@ -4,6 +4,7 @@
 //! and it never changes: a reload makes another one.
 
 mod cross;
+mod host_roles;
 mod names;
 mod roles;
 
@@ -22,6 +23,7 @@ use crate::token::ServerName;
 use crate::yaml::reader::Reader;
 use crate::yaml::{self, Node};
 
+pub use host_roles::HostRoles;
 pub use names::{LONGEST_NAME, canonical};
 
 /// What `ca.yaml` demands of every declaration.
