@@ -45,10 +45,13 @@ impl DeclarationSlot {
         self.current.load_full()
     }
 
-    /// Replaces it, after the store has put the new one in force.
-    pub fn replace(&self, in_force: InForce) {
-        self.current.store(Arc::new(in_force));
+    /// Replaces it, after the store has put the new one in force; returns the one before, whose end takes a while when
+    /// it is large.
+    #[must_use]
+    pub fn replace(&self, in_force: InForce) -> Arc<InForce> {
+        let before = self.current.swap(Arc::new(in_force));
         self.clear_problem();
+        before
     }
 
     /// What lies in the files is in force.

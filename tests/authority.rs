@@ -176,7 +176,7 @@ impl World {
         let files = files.iter().map(|file| (file.path().to_owned(), file.text().to_owned())).collect();
         let new = NewDeclaration { at, sha256, names: declaration.services().len(), files };
         self.books.ca.store.put_in_force(new).await.unwrap();
-        self.books.ca.declaration.replace(InForce { declaration, since: at });
+        drop(self.books.ca.declaration.replace(InForce { declaration, since: at }));
         self.in_force = Some((model.clone(), sha256));
     }
 

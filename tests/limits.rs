@@ -194,7 +194,7 @@ async fn a_host_is_urgent_by_its_newest_certificates_for_names_that_it_may_still
             [("tls.yaml", TLS_YAML), ("roles.yaml", roles)].map(|(path, text)| SourceFile::new(path, text.into()));
         let max_lifetime = Lifetime::days(std::num::NonZero::new(90).unwrap());
         let declaration = Declaration::parse(&files, &Rules { max_lifetime, ..Rules::default() }).unwrap().0;
-        books.ca.declaration.replace(InForce { declaration, since: books.ca.clock.now() });
+        drop(books.ca.declaration.replace(InForce { declaration, since: books.ca.clock.now() }));
     };
     assert!(!is_urgent(&host).await, "no service rests on what it never had");
     books.issue(std::slice::from_ref(&host), 2).await;

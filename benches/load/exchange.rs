@@ -90,6 +90,11 @@ fn malformed(head: &str) -> io::Error {
     io::Error::other(format!("no answer of this daemon: {head}"))
 }
 
+/// A request for what needs no body.
+pub(crate) fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nuser-agent: load\r\n\r\n").into_bytes()
+}
+
 /// Asks for `name`, as the agent would: with a request of the host's own, or for a bundle.
 pub(crate) fn post(name: &str, csr: Option<&str>) -> Vec<u8> {
     let (kind, body) = match csr {

@@ -29,6 +29,8 @@ use crate::support::Ca;
 
 /// Names in the declaration; every host may have each of them.
 const NAMES: usize = 500;
+/// All of them, [`MADE`] included.
+pub(crate) const DECLARED: usize = NAMES + 1;
 /// The name whose key the CA makes.
 pub(crate) const MADE: &str = "made.psf.io";
 /// Certificate requests that are made before anything is measured; each has a key of its own.
@@ -88,7 +90,7 @@ impl Clock for Ago {
 pub(crate) async fn found_and_enrol(count: usize) -> (Ca, Fleet) {
     let ca = Ca::unmade("");
     std::fs::write(ca.dir().join("tls.yaml"), names_yaml()).unwrap();
-    std::fs::write(ca.dir().join("roles.yaml"), "roles:\n  fleet: \"h*.iad1.psf.io\"\n").unwrap();
+    std::fs::write(ca.dir().join("roles.yaml"), roles_yaml()).unwrap();
     let clock = Arc::new(Ago(AtomicU64::new(URGENT_SINCE * 86_400)));
     let authority = Arc::new(authority(&ca, &clock).await);
     let urgent = enrol(&authority, "hurry.iad1.psf.io".to_owned(), Ipv4Addr::new(127, 200, 0, 1)).await;
@@ -109,12 +111,18 @@ pub(crate) async fn found_and_enrol(count: usize) -> (Ca, Fleet) {
     (ca, Fleet { hosts, urgent, requests, next: AtomicUsize::new(0) })
 }
 
-fn names_yaml() -> String {
+/// The declared names.
+pub(crate) fn names_yaml() -> String {
     let mut text = format!("tls:\n  gen_certs:\n    {MADE}:\n      ca_made_key: true\n      roles: [fleet]\n");
     for number in 0..NAMES {
         text += &format!("    {}:\n      roles: [fleet]\n", name(number));
     }
     text
+}
+
+/// The role of all hosts.
+pub(crate) fn roles_yaml() -> String {
+    "roles:\n  fleet: \"h*.iad1.psf.io\"\n".to_owned()
 }
 
 async fn authority(ca: &Ca, clock: &Arc<Ago>) -> CertificateAuthority {

@@ -8,12 +8,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark that cannot go on panics")]
 #![allow(clippy::print_stdout, reason = "its table")]
 
+mod declared;
+mod disk;
 mod exchange;
 mod fleet;
 mod fsyncs;
 mod memory;
+mod poll;
 mod receipts;
 mod reference;
+mod reload;
 mod server;
 mod steady;
 mod storm;
@@ -31,7 +35,7 @@ use support::Ca;
 use table::Row;
 
 /// What there is to be measured, in this order.
-const MODES: [&str; 7] = ["keep-alive", "handshake", "bundle", "alone", "storm", "memory", "fsyncs"];
+const MODES: [&str; 9] = ["keep-alive", "handshake", "bundle", "alone", "storm", "memory", "fsyncs", "poll", "reload"];
 /// The core of whatever asks.
 const CORE: &str = "1";
 
@@ -111,14 +115,25 @@ async fn run(mode: &'static str, wanted: &Wanted, ca: &mut Ca, fleet: &Arc<Fleet
         "keep-alive" => Some(steady(false, false, wanted.connections).measure(ca, fleet).await),
         "handshake" => Some(steady(true, false, wanted.connections).measure(ca, fleet).await),
         "bundle" => Some(steady(false, true, wanted.connections).measure(ca, fleet).await),
-        "alone" => Some(steady(false, false, 1).measure(ca, fleet).await),
+        "alone" => {
+            let row = steady(false, false, 1).measure(ca, fleet).await;
+            let disk = disk::fsyncs(ca.dir());
+            let [half, most] = [500, 990].map(|part| disk.of_thousand(part));
+            println!("  the disk alone takes {half:.2} ms (p50), {most:.2} ms (p99) for such a write with its fsync");
+            Some(row)
+        }
         "storm" => Some(storm::measure(ca, fleet, wanted.hosts, wanted.places).await),
         "memory" => {
             memory::measure(ca, fleet, wanted.hosts).await;
             None
         }
-        _ => {
+        "fsyncs" => {
             fsyncs::measure(ca, fleet, wanted.connections).await;
+            None
+        }
+        "poll" => Some(poll::measure(ca, fleet, wanted.connections, wanted.time).await),
+        _ => {
+            reload::measure(ca, fleet, wanted.time).await;
             None
         }
     }

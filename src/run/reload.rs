@@ -100,7 +100,8 @@ async fn reload(config: &CaConfig, ca: &CertificateAuthority) -> anyhow::Result<
             let (since, sha256, names) = (ca.clock.now(), declaration.digest(), declaration.services().len());
             put_in_force(&ca.store, since, &declaration, &files).await?;
             // At once: from the commit on, what was judged by the old one is refused and judged again.
-            slot.replace(InForce { declaration, since });
+            let before = slot.replace(InForce { declaration, since });
+            tokio::task::spawn_blocking(move || drop(before));
             tracing::info!(%sha256, names, "a new declaration is in force");
         }
         Err(problem) => refuse(ca, problem),

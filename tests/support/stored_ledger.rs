@@ -111,7 +111,7 @@ impl Books {
         let (at, sha256) = (self.clock.now(), declaration.digest());
         let new = NewDeclaration { at, sha256, names: declaration.services().len(), files };
         self.ca.store.put_in_force(new).await.unwrap();
-        self.ca.declaration.replace(InForce { declaration, since: at });
+        drop(self.ca.declaration.replace(InForce { declaration, since: at }));
     }
 
     /// Enrols a host: three entries.
