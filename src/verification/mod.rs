@@ -105,6 +105,7 @@ pub fn examine(
                 }
             }
             Copied::Stray(table, index) => pass.stray(table, index),
+            Copied::Mistyped(table, index) => pass.mistyped(table, index),
         });
         let outcome = pass.end(outcome);
         match structure.join() {

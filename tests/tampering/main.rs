@@ -8,6 +8,7 @@ mod octets;
 mod rows;
 #[path = "../support/mod.rs"]
 mod support;
+mod types;
 
 use closed::{Scratch, findings, ledger};
 use psfca::store::Store;

@@ -1,6 +1,8 @@
 //! A ledger's file as an auditor reads it: without changing it, row by row, believing nothing. What
 //! the rows mean is judged by `verification`.
 
+mod content;
+mod row;
 mod structure;
 
 use std::io;
@@ -99,6 +101,8 @@ pub enum Copied<'r> {
     Entry(&'r CopiedEntry<'r>),
     /// A row of another table (its name) with an index that no entry has.
     Stray(&'static str, i64),
+    /// The row of this table with this index, told before its entry, has a cell that is not of its column's type.
+    Mistyped(&'static str, i64),
 }
 
 impl LedgerCopy {
@@ -179,13 +183,13 @@ impl LedgerCopy {
     }
 
     /// Faults of the file itself: tables or indexes that are not those of this version, pages that
-    /// are damaged, values of a wrong type, small indexes that disagree with their tables. What the
-    /// large indexes hold is added to `indexed`.
+    /// are damaged, and of the tables that are not passed over with the entries also values of a wrong
+    /// type and indexes that disagree. What the large indexes hold is added to `indexed`.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn faults(&self, indexed: &mut Indexed) -> Result<Vec<String>, StoreError> {
-        let mut faults = structure::faults(&self.connection, indexed)?;
+    pub fn faults(&mut self, indexed: &mut Indexed) -> Result<Vec<String>, StoreError> {
+        let mut faults = structure::faults(&mut self.connection, indexed)?;
         // What is in a log beside the file need not be in the file yet.
         if self.unlocked {
             let pages = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
@@ -218,18 +222,16 @@ impl LedgerCopy {
             for table in [&mut certificates, &mut events, &mut bodies] {
                 table.step_over(Some(index), &mut visit)?;
             }
-            let certificate = certificates.at(index).map(certificate).transpose()?;
+            let mut mistyped = |table| visit(Copied::Mistyped(table, index));
+            let (bytes, leaf_hash) = row::entry(row, &mut mistyped)?;
+            let certificate = certificates.at(index).map(|row| row::certificate(row, &mut mistyped)).transpose()?;
+            let body = bodies.at(index).map(|row| row::body(row, &mut mistyped)).transpose()?;
+            // SQLite looks at the types of this one.
+            let event = events.at(index).map(row::event).transpose()?;
             if let Some(certificate) = &certificate {
                 indexed.add(index, certificate);
             }
-            visit(Copied::Entry(&CopiedEntry {
-                index,
-                bytes: octets(row, 1)?.unwrap_or_default(),
-                leaf_hash: octets(row, 2)?.unwrap_or_default(),
-                certificate,
-                event: events.at(index).map(event).transpose()?,
-                body: bodies.at(index).map(body).transpose()?,
-            }));
+            visit(Copied::Entry(&CopiedEntry { index, bytes, leaf_hash, certificate, event, body }));
         }
         [certificates, events, bodies].iter_mut().try_for_each(|table| table.step_over(None, &mut visit))
     }
@@ -338,36 +340,6 @@ impl<'s> Beside<'s> {
         self.met |= found;
         self.rows.get().filter(|_| found)
     }
-}
-
-fn certificate<'r>(row: &'r Row<'_>) -> Result<CopiedCertificate<'r>, rusqlite::Error> {
-    Ok(CopiedCertificate {
-        serial: octets(row, 1)?,
-        name: octets(row, 2)?,
-        host: octets(row, 3)?,
-        role: octets(row, 4)?,
-        recorded: number(row, 5)?,
-        not_after: number(row, 6)?,
-        released: number(row, 7)?,
-        dropped: number(row, 8)?,
-    })
-}
-
-fn event<'r>(row: &'r Row<'_>) -> Result<CopiedEvent<'r>, rusqlite::Error> {
-    Ok(CopiedEvent { event: octets(row, 1)?, host: octets(row, 2)?, recorded: number(row, 3)? })
-}
-
-fn body<'r>(row: &'r Row<'_>) -> Result<CopiedBody<'r>, rusqlite::Error> {
-    Ok(CopiedBody { tbs: octets(row, 1)?, signature: octets(row, 2)? })
-}
-
-/// Text or octets; none where the cell holds neither, which no expected value equals.
-fn octets<'r>(row: &'r Row<'_>, column: usize) -> Result<Octets<'r>, rusqlite::Error> {
-    Ok(row.get_ref(column)?.as_bytes().ok())
-}
-
-fn number(row: &Row<'_>, column: usize) -> Result<Option<i64>, rusqlite::Error> {
-    Ok(row.get_ref(column)?.as_i64().ok())
 }
 
 /// A path within a URI, as SQLite reads those: everything unusual as %XX.

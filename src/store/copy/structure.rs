@@ -2,19 +2,35 @@
 //! listing finds what it shows. SQLite's own `integrity_check` looks up every row in every index,
 //! which takes longer than everything else together; for the large table this compares the contents
 //! of table and index as sets, and the order of the index, which comes to the same. The table's are
-//! added up by the pass, which reads its rows anyhow.
+//! added up by the pass, which reads its rows anyhow. So does the type of each of their cells: SQLite
+//! would read all rows once more for it.
 
-use std::cmp::Ordering;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, ErrorCode, Statement, StatementStatus};
 
 use super::super::{StoreError, schema};
 use super::CopiedCertificate;
+use super::content::{Content, Key, Keyed, content_of_index, numbered, pair};
 
-/// Most faults that are told for each table.
+/// Most faults that are told for each table, as many as SQLite looks for.
 const MAX_FAULTS: usize = 100;
+/// More instructions than SQLite asks without a page: for each fault, and for each page that two others lead to.
+const SPARE: i64 = 1_000;
+
+/// All tables but the large ones, whose cells and indexes the pass looks at.
+const SMALL: [&str; 12] = [
+    "sqlite_schema",
+    "tile_hash",
+    "tile_time",
+    "event",
+    "host",
+    "renewal",
+    "enrollment_request",
+    "salt_key",
+    "token",
+    "declaration",
+    "report",
+    "backup",
+];
 
 /// The indexes of `certificate`: name, what it is over, and which rows it has.
 const INDEXES: [(&str, &str, &str); 7] = [
@@ -30,7 +46,7 @@ const INDEXES: [(&str, &str, &str); 7] = [
 /// What is in the indexes of `certificate`, or what has to be by the rows of the table.
 #[derive(Debug, Clone)]
 pub struct Indexed {
-    keyed: RandomState,
+    keyed: Keyed,
     /// In the order of [`INDEXES`]; none where an index is wrong anyhow.
     contents: [Option<Content>; INDEXES.len()],
 }
@@ -38,28 +54,30 @@ pub struct Indexed {
 /// Nothing yet. Two can be compared when both began as clones of one.
 impl Default for Indexed {
     fn default() -> Self {
-        Self { keyed: RandomState::new(), contents: [Some(Content::default()); INDEXES.len()] }
+        Self { keyed: Keyed::new(), contents: [Some(Content::NONE); INDEXES.len()] }
     }
 }
 
 impl Indexed {
     /// Adds a row of the table.
     pub(super) fn add(&mut self, index: i64, row: &CopiedCertificate<'_>) {
+        // What has another index is beside no entry, and found as such.
+        let Some(index) = numbered(index) else { return };
         let CopiedCertificate { serial, name, host, role, recorded: _, not_after, released, dropped } = *row;
-        let mut holder = Vec::new();
-        let holder = host.zip(name).map(|pair| joined(&mut holder, pair));
+        let number = |key| self.keyed.number(key);
+        let (name, host) = (name.map(Key::Text).map(number), host.map(Key::Text).map(number));
         let keys = [
-            serial.map(Key::Octets),
-            name.map(Key::Text),
-            host.map(Key::Text),
-            role.map(Key::Text),
-            not_after.filter(|_| dropped == Some(0)).map(Key::Number),
-            released.filter(|released| *released == 0).map(Key::Number),
-            holder.map(Key::Text),
+            serial.map(Key::Octets).map(number),
+            name,
+            host,
+            role.map(Key::Text).map(number),
+            not_after.filter(|_| dropped == Some(0)).map(Key::Number).map(number),
+            released.filter(|released| *released == 0).map(Key::Number).map(number),
+            host.zip(name).map(|(host, name)| pair(host, name)),
         ];
         for (key, content) in keys.into_iter().zip(&mut self.contents) {
             if let (Some(key), Some(content)) = (key, content) {
-                content.add(&self.keyed, key, index);
+                content.add(key, index);
             }
         }
     }
@@ -74,26 +92,15 @@ impl Indexed {
 }
 
 /// Everything that is wrong, one text for each; what the indexes hold is added to `indexed`.
-pub(super) fn faults(connection: &Connection, indexed: &mut Indexed) -> Result<Vec<String>, StoreError> {
+pub(super) fn faults(connection: &mut Connection, indexed: &mut Indexed) -> Result<Vec<String>, StoreError> {
     let mut faults = Vec::new();
     let ours = schema::described(connection)? == schema::expected()?;
     if !ours {
         faults.push("the tables, indexes or their definitions are not those of this version".to_owned());
     }
-    pragma(connection, "quick_check", &mut faults)?;
-    for table in [
-        "tile_hash",
-        "event",
-        "host",
-        "renewal",
-        "enrollment_request",
-        "salt_key",
-        "token",
-        "declaration",
-        "report",
-        "backup",
-    ] {
-        pragma(connection, &format!("integrity_check('{table}')"), &mut faults)?;
+    pages(connection, &mut faults)?;
+    for table in SMALL {
+        pragma(&mut connection.prepare(&format!("PRAGMA integrity_check('{table}')"))?, &mut faults)?;
     }
     for ((name, over, rows), content) in INDEXES.iter().zip(&mut indexed.contents) {
         *content = None;
@@ -102,15 +109,35 @@ pub(super) fn faults(connection: &Connection, indexed: &mut Indexed) -> Result<V
                 format!("SELECT {over}, idx FROM certificate INDEXED BY {name} WHERE {rows} ORDER BY {over}, idx");
             *content = content_of_index(connection, &sql, &indexed.keyed)?;
             if content.is_none() {
-                faults.push(format!("the index {name} is out of order"));
+                faults.push(format!("the index {name} is out of order, or has rows of no entry"));
             }
         }
     }
     Ok(faults)
 }
 
-fn pragma(connection: &Connection, name: &str, faults: &mut Vec<String>) -> Result<(), StoreError> {
-    let mut statement = connection.prepare(&format!("PRAGMA {name}"))?;
+/// The pages alone. `quick_check` looks at all of them first and says what it found, and then at the type of each
+/// cell of each table, before which it is stopped: after more instructions than there are pages and faults, because
+/// SQLite asks at each of those, too, whether to go on. That it was stopped there, its instructions tell: the look
+/// at all pages is one.
+fn pages(connection: &mut Connection, faults: &mut Vec<String>) -> Result<(), StoreError> {
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    let enough = i32::try_from(pages + SPARE).ok();
+    if let Some(enough) = enough {
+        connection.progress_handler(enough, Some(|| true))?;
+    }
+    let mut statement = connection.prepare("PRAGMA quick_check")?;
+    let outcome = pragma(&mut statement, faults);
+    let stopped = enough.is_some_and(|enough| statement.get_status(StatementStatus::VmStep) >= enough);
+    drop(statement);
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    match outcome {
+        Err(error) if stopped && error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(()),
+        outcome => Ok(outcome?),
+    }
+}
+
+fn pragma(statement: &mut Statement<'_>, faults: &mut Vec<String>) -> Result<(), rusqlite::Error> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let fault: String = row.get(0)?;
@@ -119,109 +146,6 @@ fn pragma(connection: &Connection, name: &str, faults: &mut Vec<String>) -> Resu
         }
     }
     Ok(())
-}
-
-/// Keys and indices as a set: how many, and the sum of their hashes under a key that nobody knows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Content {
-    rows: u64,
-    sum: u64,
-}
-
-impl Content {
-    fn add(&mut self, keyed: &RandomState, key: Key<'_>, index: i64) {
-        let mut hasher = keyed.build_hasher();
-        // What follows the key always has 16 octets, so that nothing else is written alike.
-        let kind = match key {
-            Key::Number(number) => {
-                hasher.write_i64(number);
-                0
-            }
-            Key::Text(octets) => {
-                hasher.write(octets);
-                1
-            }
-            Key::Octets(octets) => {
-                hasher.write(octets);
-                2
-            }
-        };
-        hasher.write_i128(i128::from(index) << 8 | kind);
-        self.rows += 1;
-        self.sum = self.sum.wrapping_add(hasher.finish());
-    }
-}
-
-/// In SQLite's order of types: a search for a text does not find the same octets as a BLOB.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Key<'r> {
-    Number(i64),
-    Text(&'r [u8]),
-    Octets(&'r [u8]),
-}
-
-impl<'r> Key<'r> {
-    /// The key of a row of an index over one column or two; `pair` is for the octets of two. None for what no
-    /// index has: NULL, and pairs of anything but names.
-    fn of(row: &'r Row<'_>, columns: usize, pair: &'r mut Vec<u8>) -> Result<Option<Self>, rusqlite::Error> {
-        if columns == 2 {
-            return Ok(match (row.get_ref(0)?, row.get_ref(1)?) {
-                (ValueRef::Text(first), ValueRef::Text(second)) if !first.contains(&0) => {
-                    Some(Self::Text(joined(pair, (first, second))))
-                }
-                _ => None,
-            });
-        }
-        Ok(match row.get_ref(0)? {
-            ValueRef::Integer(number) => Some(Self::Number(number)),
-            ValueRef::Text(octets) => Some(Self::Text(octets)),
-            ValueRef::Blob(octets) => Some(Self::Octets(octets)),
-            ValueRef::Null | ValueRef::Real(_) => None,
-        })
-    }
-}
-
-/// Two texts as one, in which a NUL, which no name has, comes before everything: so it sorts as they do.
-fn joined<'p>(pair: &'p mut Vec<u8>, (first, second): (&[u8], &[u8])) -> &'p [u8] {
-    pair.clear();
-    for part in [first, b"\0", second] {
-        pair.extend_from_slice(part);
-    }
-    pair
-}
-
-/// None when the index is out of order: a search in it would then miss what it has.
-fn content_of_index(connection: &Connection, sql: &str, keyed: &RandomState) -> Result<Option<Content>, StoreError> {
-    let mut statement = connection.prepare(sql)?;
-    let columns = statement.column_count() - 1;
-    let mut rows = statement.query([])?;
-    let mut pair = Vec::new();
-    let (mut content, mut number, mut octets, mut last) = (Content::default(), i64::MIN, Vec::new(), i64::MIN);
-    while let Some(row) = rows.next()? {
-        let index = row.get(columns)?;
-        let Some(key) = Key::of(row, columns, &mut pair)? else { return Ok(None) };
-        let before = match key {
-            Key::Number(_) => Key::Number(number),
-            Key::Text(_) => Key::Text(&octets),
-            Key::Octets(_) => Key::Octets(&octets),
-        };
-        let order = if content.rows == 0 { Ordering::Less } else { before.cmp(&key) };
-        if order == Ordering::Greater || order == Ordering::Equal && last >= index {
-            return Ok(None);
-        }
-        content.add(keyed, key, index);
-        last = index;
-        if order == Ordering::Less {
-            match key {
-                Key::Number(new) => number = new,
-                Key::Text(new) | Key::Octets(new) => {
-                    octets.clear();
-                    octets.extend_from_slice(new);
-                }
-            }
-        }
-    }
-    Ok(Some(content))
 }
 
 #[cfg(test)]
@@ -246,5 +170,36 @@ mod tests {
                 statement.query_map([], |row| row.get(3)).unwrap().map(|step| step.unwrap()).collect();
             assert!(plan.len() == 1 && plan[0].contains("COVERING INDEX"), "{name}: {plan:?}");
         }
+    }
+
+    #[test]
+    fn only_the_pages_are_looked_at_and_faults_in_them_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("CREATE TABLE t (a NOT NULL); CREATE TABLE u (a); INSERT INTO u VALUES (1)").unwrap();
+        connection
+            .execute_batch(
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+                 INSERT INTO t SELECT printf('%0100d', i) FROM n",
+            )
+            .unwrap();
+        drop(connection);
+        let found = || {
+            let mut faults = Vec::new();
+            let mut connection = Connection::open(&path).unwrap();
+            connection.execute_batch("BEGIN").unwrap();
+            pages(&mut connection, &mut faults).unwrap();
+            // What is read next is of the same moment.
+            assert!(!connection.is_autocommit());
+            faults
+        };
+        assert_eq!(found(), [""; 0]);
+        // A row count that is not that of the rows, on the last page.
+        let mut octets = std::fs::read(&path).unwrap();
+        let last = octets.len() - 4_096;
+        octets[last + 4] -= 1;
+        std::fs::write(&path, &octets).unwrap();
+        assert!(found().iter().any(|fault| fault.starts_with("SQLite says: ")), "{:?}", found());
     }
 }
