@@ -14,7 +14,7 @@ mod tables;
 use crate::ca::authorities::CaCertificates;
 use crate::digest::Digest;
 use crate::ledger::checkpoint::Checkpoint;
-use crate::store::{Copied, Indexed, LedgerCopy, StoreError};
+use crate::store::{Copied, LedgerCopy, Reading, StoreError};
 
 use pass::Pass;
 use signatures::Workers;
@@ -92,12 +92,16 @@ pub fn examine(
     };
     let (mut summary, certificates) = std::thread::scope(|scope| {
         // Beside the pass, with a connection of its own.
-        let (path, mut by_rows) = (copy.path().to_owned(), Indexed::default());
-        let mut by_indexes = by_rows.clone();
-        let structure = scope.spawn(move || Ok((LedgerCopy::open(&path)?.faults(&mut by_indexes)?, by_indexes)));
+        let (mut passed, mut rest) = Reading::pair();
+        let structure = copy.second().map(|copy| {
+            scope.spawn(move || {
+                copy.read_rest(&mut rest)?;
+                Ok(rest)
+            })
+        });
         let workers = Workers::start(scope, wanted.signature_threads);
         let mut pass = Pass::new(copy, wanted.against, workers, &mut tell);
-        let outcome = copy.pass(&mut by_rows, |copied| match copied {
+        let outcome = copy.pass(&mut passed, |copied| match copied {
             Copied::Entry(row) => {
                 pass.entry(row);
                 if pass.size().is_multiple_of(STRIDE) {
@@ -106,15 +110,13 @@ pub fn examine(
             }
             Copied::Stray(table, index) => pass.stray(table, index),
             Copied::Mistyped(table, index) => pass.mistyped(table, index),
+            Copied::Unreadable(table, index) => pass.unreadable(table, index),
         });
         let outcome = pass.end(outcome);
-        match structure.join() {
-            Ok(Ok((faults, by_indexes))) => {
-                let differing = by_rows.faults(&by_indexes);
-                faults.into_iter().chain(differing).for_each(|what| tell(Finding { index: None, what }));
-            }
-            Ok(Err(error)) => tell(unreadable(None, &error)),
-            Err(panic) => std::panic::resume_unwind(panic),
+        let rest = structure.and_then(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        match rest.and_then(|rest| copy.faults(passed, rest)) {
+            Ok(faults) => faults.into_iter().for_each(|what| tell(Finding { index: None, what })),
+            Err(error) => tell(unreadable(None, &error)),
         }
         outcome
     });

@@ -71,6 +71,12 @@ impl<'p, 's> Pass<'p, 's> {
         (self.tell)(Finding { index: u64::try_from(index).ok(), what });
     }
 
+    /// A row whose record is none.
+    pub(super) fn unreadable(&mut self, table: &str, index: i64) {
+        let what = format!("the row of {table} cannot be read");
+        (self.tell)(Finding { index: u64::try_from(index).ok(), what });
+    }
+
     /// The next entry, with what lies beside it.
     pub(super) fn entry(&mut self, row: &CopiedEntry<'_>) {
         let Ok(index) = u64::try_from(row.index) else {

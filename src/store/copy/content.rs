@@ -3,10 +3,7 @@
 use std::cmp::Ordering;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
-
-use crate::store::StoreError;
+use super::pages::record::{self, Value};
 
 /// Turns keys into numbers below [`PRIME`], by a secret that nobody knows.
 #[derive(Debug, Clone)]
@@ -85,21 +82,22 @@ pub(super) enum Key<'r> {
 }
 
 impl<'r> Key<'r> {
-    /// The key of a row of an index over one column or two. None for what no index has: NULL, and pairs of anything
-    /// but texts.
-    fn of(row: &'r Row<'_>, columns: usize) -> Result<Option<Self>, rusqlite::Error> {
-        if columns == 2 {
-            return Ok(match (row.get_ref(0)?, row.get_ref(1)?) {
-                (ValueRef::Text(first), ValueRef::Text(second)) => Some(Self::Pair(first, second)),
-                _ => None,
-            });
-        }
-        Ok(match row.get_ref(0)? {
-            ValueRef::Integer(number) => Some(Self::Number(number)),
-            ValueRef::Text(octets) => Some(Self::Text(octets)),
-            ValueRef::Blob(octets) => Some(Self::Octets(octets)),
-            ValueRef::Null | ValueRef::Real(_) => None,
-        })
+    /// The key of a row of an index over one column or two, and its index. None for what no index has: NULL, and pairs
+    /// of anything but texts.
+    pub(super) fn of_row(record: &'r [u8], columns: usize) -> Option<(Self, u64)> {
+        let (key, index) = match columns {
+            2 => match record::read(record)? {
+                [Value::Text(first), Value::Text(second), index] => (Self::Pair(first, second), index),
+                _ => return None,
+            },
+            _ => match record::read(record)? {
+                [Value::Integer(number), index] => (Self::Number(number), index),
+                [Value::Text(octets), index] => (Self::Text(octets), index),
+                [Value::Blob(octets), index] => (Self::Octets(octets), index),
+                [Value::Null | Value::Real, _] => return None,
+            },
+        };
+        if let Value::Integer(index) = index { Some((key, numbered(index)?)) } else { None }
     }
 }
 
@@ -140,32 +138,47 @@ impl Last {
     }
 }
 
-/// None when the index is out of order, a search in it would then miss what it has, or has rows that no table has.
-pub(super) fn content_of_index(
-    connection: &Connection,
-    sql: &str,
-    keyed: &Keyed,
-) -> Result<Option<Content>, StoreError> {
-    let mut statement = connection.prepare(sql)?;
-    let columns = statement.column_count() - 1;
-    let mut rows = statement.query([])?;
-    let (mut content, mut last, mut last_index) = (Content::NONE, Last::NONE, 0);
-    let mut number = keyed.number(last.key());
-    while let Some(row) = rows.next()? {
-        let index = numbered(row.get(columns)?);
-        let (Some(index), Some(key)) = (index, Key::of(row, columns)?) else { return Ok(None) };
-        match last.key().cmp(&key) {
-            Ordering::Less => {
-                last.set(key);
-                number = keyed.number(key);
-            }
-            Ordering::Equal if last_index < index => {}
-            Ordering::Equal | Ordering::Greater => return Ok(None),
-        }
-        content.add(number, index);
-        last_index = index;
+/// What an index has, from its first row on.
+pub(super) struct InOrder<'k> {
+    keyed: &'k Keyed,
+    /// None when the index is out of order, a search in it would then miss what it has, or has rows that no table has.
+    content: Option<Content>,
+    last: Last,
+    /// That of the last key.
+    number: u64,
+    last_index: u64,
+}
+
+impl<'k> InOrder<'k> {
+    pub(super) fn new(keyed: &'k Keyed) -> Self {
+        let last = Last::NONE;
+        Self { keyed, content: Some(Content::NONE), number: keyed.number(last.key()), last, last_index: 0 }
     }
-    Ok(Some(content))
+
+    /// Adds the next row; none is one that no index has.
+    pub(super) fn add(&mut self, row: Option<(Key<'_>, u64)>) {
+        let (Some(content), Some((key, index))) = (&mut self.content, row) else {
+            self.content = None;
+            return;
+        };
+        match self.last.key().cmp(&key) {
+            Ordering::Less => {
+                self.last.set(key);
+                self.number = self.keyed.number(key);
+            }
+            Ordering::Equal if self.last_index < index => {}
+            Ordering::Equal | Ordering::Greater => {
+                self.content = None;
+                return;
+            }
+        }
+        content.add(self.number, index);
+        self.last_index = index;
+    }
+
+    pub(super) fn end(self) -> Option<Content> {
+        self.content
+    }
 }
 
 #[cfg(test)]
@@ -205,26 +218,40 @@ mod tests {
 
     #[test]
     fn the_same_octets_as_a_text_and_as_octets_are_two_keys_of_an_index() {
-        let (connection, keyed) = (Connection::open_in_memory().unwrap(), Keyed::new());
-        let content = |rows: &str| {
-            let sql = format!("SELECT column1, column2 FROM (VALUES {rows})");
-            content_of_index(&connection, &sql, &keyed).unwrap()
+        let keyed = Keyed::new();
+        // As an index has them: kinds of the values, octets, and an index of one octet.
+        let content = |rows: &[(u8, &[u8], u8)]| {
+            let mut content = InOrder::new(&keyed);
+            for (kind, octets, index) in rows {
+                let record = [&[3, *kind, 1], *octets, &[*index]].concat();
+                content.add(Key::of_row(&record, 1));
+            }
+            content.end()
         };
-        let texts = content("('a', 1), ('web', 2), ('web', 5)");
+        let (text, octets) = (|length: u8| 13 + 2 * length, |length: u8| 12 + 2 * length);
+        let texts = content(&[(text(1), b"a", 1), (text(3), b"web", 2), (text(3), b"web", 5)]);
         assert!(texts.is_some());
-        for other in ["('a', 1), ('web', 2), (x'776562', 5)", "('a', 1), (x'776562', 2), (x'776562', 5)"] {
-            assert!(content(other).is_some() && content(other) != texts, "{other}");
+        for other in [
+            [(text(1), &b"a"[..], 1), (text(3), b"web", 2), (octets(3), b"web", 5)],
+            [(text(1), b"a", 1), (octets(3), b"web", 2), (octets(3), b"web", 5)],
+        ] {
+            assert!(content(&other).is_some() && content(&other) != texts, "{other:?}");
         }
         for disordered in [
-            "('web', 2), ('a', 1)",
-            "('a', 2), ('a', 1)",
-            "('a', 2), ('a', 2)",
-            "('a', 1), (0, 2)",
-            "(x'61', 1), ('a', 2)",
+            [(text(3), &b"web"[..], 2), (text(1), b"a", 1)],
+            [(text(1), b"a", 2), (text(1), b"a", 1)],
+            [(text(1), b"a", 2), (text(1), b"a", 2)],
+            [(text(1), b"a", 1), (1, b"\0", 2)],
+            [(octets(1), b"a", 1), (text(1), b"a", 2)],
         ] {
-            assert_eq!(content(disordered), None, "{disordered}");
+            assert_eq!(content(&disordered), None, "{disordered:?}");
         }
-        assert_eq!(content("('a', -1)"), None);
-        assert_eq!(content("(NULL, 1)"), None);
+        assert_eq!(content(&[(text(1), b"a", 0xff)]), None, "a negative index");
+        assert_eq!(content(&[(0, b"", 1)]), None);
+        assert!(content(&[(1, &[9], 1)]).is_some());
+        let pair = |second: u8| {
+            Key::of_row(&[4, 15, second, 1, b'a', b'b', 7], 2).map(|(key, index)| (key == Key::Pair(b"a", b"b"), index))
+        };
+        assert_eq!((pair(15), pair(14)), (Some((true, 7)), None));
     }
 }

@@ -2,15 +2,17 @@
 //! the rows mean is judged by `verification`.
 
 mod content;
+mod pages;
+mod pass;
+mod reading;
 mod row;
 mod structure;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, Row, Rows};
+use rusqlite::{Connection, OpenFlags};
 
 use super::tiles::{Edge, Head, StoredNodes, octets as octets_of_tile};
 use super::{StoreError, schema};
@@ -19,10 +21,15 @@ use crate::ledger::tile::TilePath;
 use crate::ledger::tree::consistency_proof;
 use crate::wire::EventKind;
 
-pub use structure::Indexed;
+use pages::SqlitePages;
+
+pub use pages::page_faults;
+pub use reading::Reading;
 
 /// How much of the file may be mapped into memory, which saves copying each page; SQLite maps 2 GiB.
 const MAPPED: i64 = 1 << 40;
+/// How often a moment is looked for at which nobody writes.
+const MAX_TRIES: usize = 1_000;
 
 /// A ledger's file, opened for reading alone.
 #[derive(Debug)]
@@ -103,6 +110,8 @@ pub enum Copied<'r> {
     Stray(&'static str, i64),
     /// The row of this table with this index, told before its entry, has a cell that is not of its column's type.
     Mistyped(&'static str, i64),
+    /// The record of the row of this table with this index, told before its entry, cannot be read.
+    Unreadable(&'static str, i64),
 }
 
 impl LedgerCopy {
@@ -182,58 +191,62 @@ impl LedgerCopy {
         consistency_proof(&mut StoredNodes::new(&self.connection, None, new), old, new)
     }
 
-    /// Faults of the file itself: tables or indexes that are not those of this version, pages that
-    /// are damaged, and of the tables that are not passed over with the entries also values of a wrong
-    /// type and indexes that disagree. What the large indexes hold is added to `indexed`.
+    /// Another copy, for another thread, that sees the file as of the same moment as this one does from then on.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub fn faults(&mut self, indexed: &mut Indexed) -> Result<Vec<String>, StoreError> {
-        let mut faults = structure::faults(&mut self.connection, indexed)?;
+    /// When the file cannot be read, or is written all the time.
+    pub fn second(&self) -> Result<Self, StoreError> {
+        let second = Self::open(&self.path)?;
+        let version = || self.connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0));
+        let again = |connection: &Connection| connection.execute_batch("COMMIT; BEGIN");
+        for _ in 0..MAX_TRIES {
+            self.connection.execute_batch("COMMIT")?;
+            let before = version();
+            again(&second.connection)?;
+            second.connection.query_row("SELECT count(*) FROM backup", [], |_| Ok(()))?;
+            // Whatever comes to an error, this copy stays within a transaction.
+            self.connection.execute_batch("BEGIN")?;
+            // Nobody wrote before this moment, from which on this copy sees the file, nor since the other one does.
+            if version()? == before? {
+                return Ok(second);
+            }
+        }
+        Err(StoreError::Unavailable("it is written all the time".to_owned()))
+    }
+
+    /// Reads everything but the entries and what lies beside each: tables or indexes that are not those of this
+    /// version, pages that are damaged, in small tables also values of a wrong type and indexes that disagree.
+    ///
+    /// # Errors
+    /// When the file cannot be read further.
+    pub fn read_rest(&self, reading: &mut Reading) -> Result<(), StoreError> {
+        structure::read(&self.connection, reading)?;
         // What is in a log beside the file need not be in the file yet.
         if self.unlocked {
             let pages = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
             let (expected, found) = (pages("page_count")? * pages("page_size")?, std::fs::metadata(&self.path));
             if !found.is_ok_and(|found| found.len() == expected) {
-                faults.push(format!("the file does not have the {expected} octets of its pages"));
+                reading.faults.tell(format!("the file does not have the {expected} octets of its pages"));
             }
         }
-        Ok(faults)
+        Ok(())
     }
 
-    /// Passes over all entries in the order of their indices, with what lies beside each. What has to
-    /// be in the large indexes is added to `indexed`.
+    /// Passes over all entries in the order of their indices, with what lies beside each.
     ///
     /// # Errors
     /// When the file cannot be read further.
-    pub fn pass(&self, indexed: &mut Indexed, mut visit: impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
-        let mut entries = self.connection.prepare("SELECT idx, bytes, leaf_hash FROM entry ORDER BY idx")?;
-        let mut certificates = self.connection.prepare(
-            "SELECT idx, serial, name, host, role, recorded, not_after, released, dropped FROM certificate ORDER BY idx",
-        )?;
-        let mut events = self.connection.prepare("SELECT idx, event, host, recorded FROM event ORDER BY idx")?;
-        let mut bodies = self.connection.prepare("SELECT idx, tbs, signature FROM body ORDER BY idx")?;
-        let mut entries = entries.query([])?;
-        let mut certificates = Beside::new("certificate", certificates.query([])?)?;
-        let mut events = Beside::new("event", events.query([])?)?;
-        let mut bodies = Beside::new("body", bodies.query([])?)?;
-        while let Some(row) = entries.next()? {
-            let index = row.get(0)?;
-            for table in [&mut certificates, &mut events, &mut bodies] {
-                table.step_over(Some(index), &mut visit)?;
-            }
-            let mut mistyped = |table| visit(Copied::Mistyped(table, index));
-            let (bytes, leaf_hash) = row::entry(row, &mut mistyped)?;
-            let certificate = certificates.at(index).map(|row| row::certificate(row, &mut mistyped)).transpose()?;
-            let body = bodies.at(index).map(|row| row::body(row, &mut mistyped)).transpose()?;
-            // SQLite looks at the types of this one.
-            let event = events.at(index).map(row::event).transpose()?;
-            if let Some(certificate) = &certificate {
-                indexed.add(index, certificate);
-            }
-            visit(Copied::Entry(&CopiedEntry { index, bytes, leaf_hash, certificate, event, body }));
-        }
-        [certificates, events, bodies].iter_mut().try_for_each(|table| table.step_over(None, &mut visit))
+    pub fn pass(&self, reading: &mut Reading, visit: impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
+        pass::pass(&self.connection, reading, visit)
+    }
+
+    /// Everything that two readings show of the file itself, those of [`Self::pass`] and [`Self::read_rest`], one text
+    /// for each fault.
+    ///
+    /// # Errors
+    /// When the file cannot be read further.
+    pub fn faults(&self, pass: Reading, rest: Reading) -> Result<Vec<String>, StoreError> {
+        pass.join(rest, SqlitePages::new(&self.connection)?)
     }
 
     /// The entries of one kind, by what the table of events says; the bytes of each.
@@ -297,48 +310,6 @@ impl From<ValueRef<'_>> for Cell {
             ValueRef::Real(_) => Self::Fraction,
             ValueRef::Text(octets) | ValueRef::Blob(octets) => Self::Octets(octets.to_vec()),
         }
-    }
-}
-
-/// A table beside `entry` with the same indices, some of which it leaves out.
-struct Beside<'s> {
-    table: &'static str,
-    rows: Rows<'s>,
-    /// The index of the row at which `rows` stands.
-    index: Option<i64>,
-    /// Whether that row was met at its entry.
-    met: bool,
-}
-
-impl<'s> Beside<'s> {
-    fn new(table: &'static str, rows: Rows<'s>) -> Result<Self, StoreError> {
-        let mut beside = Self { table, rows, index: None, met: false };
-        beside.advance()?;
-        Ok(beside)
-    }
-
-    fn advance(&mut self) -> Result<(), StoreError> {
-        self.index = self.rows.next()?.map(|row| row.get(0)).transpose()?;
-        self.met = false;
-        Ok(())
-    }
-
-    /// Steps over the rows below `end`, or over all of them; tells those that stood at no entry.
-    fn step_over(&mut self, end: Option<i64>, visit: &mut impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
-        while let Some(index) = self.index.filter(|index| end.is_none_or(|end| *index < end)) {
-            if !self.met {
-                visit(Copied::Stray(self.table, index));
-            }
-            self.advance()?;
-        }
-        Ok(())
-    }
-
-    /// The row with this index, below which everything was stepped over.
-    fn at(&mut self, index: i64) -> Option<&Row<'s>> {
-        let found = self.index == Some(index);
-        self.met |= found;
-        self.rows.get().filter(|_| found)
     }
 }
 

@@ -1,97 +1,98 @@
-//! The rows of the tables that are passed over, cell by cell and each by the type of its column. SQLite looks at
-//! the types of all other tables, and would have to read these once more for it.
+//! The rows of the tables that are passed over, value by value and each by the type of its column. SQLite looks at
+//! the types of all other tables.
 
-use rusqlite::Row;
-use rusqlite::types::ValueRef;
+use super::pages::record::{self, Value};
+use super::{Copied, CopiedBody, CopiedCertificate, CopiedEvent, Octets};
 
-use super::{CopiedBody, CopiedCertificate, CopiedEvent, Octets};
-
-/// The bytes and the leaf hash of a row of `entry`. `mistyped`, here and below, is told the table where a cell is of
-/// another type than its column.
-pub(super) fn entry<'r>(
-    row: &'r Row<'_>,
-    mistyped: &mut impl FnMut(&'static str),
-) -> Result<(&'r [u8], &'r [u8]), rusqlite::Error> {
-    let mut cells = Cells { row, mistyped: false };
-    let entry = (cells.octets(1)?.unwrap_or_default(), cells.octets(2)?.unwrap_or_default());
-    cells.tell("entry", mistyped);
-    Ok(entry)
+/// The bytes and the leaf hash of a row of `entry`. `visit`, here and below, is told where the record cannot be read, and
+/// where a value is of another type than its column.
+pub(super) fn entry<'r>(index: i64, record: &'r [u8], visit: &mut impl FnMut(Copied<'_>)) -> (&'r [u8], &'r [u8]) {
+    let mut cells = Cells::of("entry", index, visit);
+    let [idx, bytes, leaf_hash] = cells.read(record);
+    cells.is_null(idx);
+    (cells.octets(bytes).unwrap_or_default(), cells.octets(leaf_hash).unwrap_or_default())
 }
 
 /// A row of `certificate`.
 pub(super) fn certificate<'r>(
-    row: &'r Row<'_>,
-    mistyped: &mut impl FnMut(&'static str),
-) -> Result<CopiedCertificate<'r>, rusqlite::Error> {
-    let mut cells = Cells { row, mistyped: false };
-    let certificate = CopiedCertificate {
-        serial: cells.octets(1)?,
-        name: cells.text(2)?,
-        host: cells.text(3)?,
-        role: cells.text(4)?,
-        recorded: cells.number(5)?,
-        not_after: cells.number(6)?,
-        released: cells.number(7)?,
-        dropped: cells.number(8)?,
-    };
-    cells.tell("certificate", mistyped);
-    Ok(certificate)
+    index: i64,
+    record: &'r [u8],
+    visit: &mut impl FnMut(Copied<'_>),
+) -> CopiedCertificate<'r> {
+    let mut cells = Cells::of("certificate", index, visit);
+    let [idx, serial, name, host, role, recorded, not_after, released, dropped] = cells.read(record);
+    cells.is_null(idx);
+    CopiedCertificate {
+        serial: cells.octets(serial),
+        name: cells.text(name),
+        host: cells.text(host),
+        role: cells.text(role),
+        recorded: cells.number(recorded),
+        not_after: cells.number(not_after),
+        released: cells.number(released),
+        dropped: cells.number(dropped),
+    }
 }
 
 /// A row of `body`.
-pub(super) fn body<'r>(
-    row: &'r Row<'_>,
-    mistyped: &mut impl FnMut(&'static str),
-) -> Result<CopiedBody<'r>, rusqlite::Error> {
-    let mut cells = Cells { row, mistyped: false };
-    let body = CopiedBody { tbs: cells.octets(1)?, signature: cells.octets(2)? };
-    cells.tell("body", mistyped);
-    Ok(body)
+pub(super) fn body<'r>(index: i64, record: &'r [u8], visit: &mut impl FnMut(Copied<'_>)) -> CopiedBody<'r> {
+    let mut cells = Cells::of("body", index, visit);
+    let [idx, tbs, signature] = cells.read(record);
+    cells.is_null(idx);
+    CopiedBody { tbs: cells.octets(tbs), signature: cells.octets(signature) }
 }
 
 /// A row of `event`.
-pub(super) fn event<'r>(row: &'r Row<'_>) -> Result<CopiedEvent<'r>, rusqlite::Error> {
-    let mut cells = Cells { row, mistyped: false };
-    Ok(CopiedEvent { event: cells.text(1)?, host: cells.text(2)?, recorded: cells.number(3)? })
+pub(super) fn event<'r>(index: i64, record: &'r [u8], visit: &mut impl FnMut(Copied<'_>)) -> CopiedEvent<'r> {
+    let mut cells = Cells::of("event", index, visit);
+    let [idx, event, host, recorded] = cells.read(record);
+    cells.is_null(idx);
+    CopiedEvent { event: cells.text(event), host: cells.text(host), recorded: cells.number(recorded) }
 }
 
-/// Reads a row's cells; one that is NULL, or not of its column's type, holds nothing.
-struct Cells<'r, 's> {
-    row: &'r Row<'s>,
-    /// Whether one was of another type. Where NULL may not be, nothing is not what the entry says.
+/// Reads a row's cells; one that is NULL, or not of its column's type, holds nothing. Where NULL may not be, nothing is
+/// not what the entry says.
+struct Cells<'v, V: FnMut(Copied<'_>)> {
+    table: &'static str,
+    index: i64,
+    visit: &'v mut V,
     mistyped: bool,
 }
 
-impl<'r> Cells<'r, '_> {
-    fn text(&mut self, column: usize) -> Result<Octets<'r>, rusqlite::Error> {
-        Ok(match self.row.get_ref(column)? {
-            ValueRef::Text(octets) => Some(octets),
-            other => self.nothing(other),
+impl<'v, V: FnMut(Copied<'_>)> Cells<'v, V> {
+    const fn of(table: &'static str, index: i64, visit: &'v mut V) -> Self {
+        Self { table, index, visit, mistyped: false }
+    }
+
+    fn read<'r, const N: usize>(&mut self, record: &'r [u8]) -> [Value<'r>; N] {
+        record::read(record).unwrap_or_else(|| {
+            (self.visit)(Copied::Unreadable(self.table, self.index));
+            [Value::Null; N]
         })
     }
 
-    fn octets(&mut self, column: usize) -> Result<Octets<'r>, rusqlite::Error> {
-        Ok(match self.row.get_ref(column)? {
-            ValueRef::Blob(octets) => Some(octets),
-            other => self.nothing(other),
-        })
+    fn text<'r>(&mut self, value: Value<'r>) -> Octets<'r> {
+        if let Value::Text(octets) = value { Some(octets) } else { self.nothing(value) }
     }
 
-    fn number(&mut self, column: usize) -> Result<Option<i64>, rusqlite::Error> {
-        Ok(match self.row.get_ref(column)? {
-            ValueRef::Integer(number) => Some(number),
-            other => self.nothing(other),
-        })
+    fn octets<'r>(&mut self, value: Value<'r>) -> Octets<'r> {
+        if let Value::Blob(octets) = value { Some(octets) } else { self.nothing(value) }
     }
 
-    fn tell(&self, table: &'static str, mistyped: &mut impl FnMut(&'static str)) {
-        if self.mistyped {
-            mistyped(table);
+    fn number(&mut self, value: Value<'_>) -> Option<i64> {
+        if let Value::Integer(number) = value { Some(number) } else { self.nothing(value) }
+    }
+
+    /// A row's number does not lie in the record.
+    fn is_null(&mut self, value: Value<'_>) {
+        let _: Option<()> = self.nothing(value);
+    }
+
+    fn nothing<T>(&mut self, value: Value<'_>) -> Option<T> {
+        if value != Value::Null && !self.mistyped {
+            self.mistyped = true;
+            (self.visit)(Copied::Mistyped(self.table, self.index));
         }
-    }
-
-    fn nothing<V>(&mut self, cell: ValueRef<'_>) -> Option<V> {
-        self.mistyped |= cell != ValueRef::Null;
         None
     }
 }
