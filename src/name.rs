@@ -62,6 +62,7 @@ fn check_dns_syntax(text: &str) -> Result<(), NameError> {
             _ => NameError::Character(bad),
         });
     }
+    let mut last = text;
     for label in text.split('.') {
         if label.is_empty() {
             return Err(NameError::EmptyLabel);
@@ -72,8 +73,8 @@ fn check_dns_syntax(text: &str) -> Result<(), NameError> {
         if label.starts_with('-') || label.ends_with('-') {
             return Err(NameError::Hyphen(label.to_owned()));
         }
+        last = label;
     }
-    let last = text.rsplit('.').next().unwrap_or(text);
     if last.bytes().all(|b| b.is_ascii_digit()) {
         return Err(NameError::Numeric);
     }

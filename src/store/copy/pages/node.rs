@@ -47,6 +47,7 @@ impl Tiles {
     }
 
     /// Takes octets; says whether they are on the page and nobody else has one of them.
+    #[inline]
     fn take(&mut self, from: usize, length: usize) -> bool {
         let Some(last) = (from + length).checked_sub(1) else { return false };
         let (first_word, last_word) = (from / 64, last / 64);
@@ -167,6 +168,7 @@ impl Form {
     }
 
     /// The cell at a place of the page, and its length there.
+    #[inline]
     fn cell(&self, page: &[u8], at: usize) -> Option<(Cell, usize)> {
         let mut rest = page.get(at..)?;
         let mut cell = Cell { child: 0, rowid: 0, length: 0, at: 0, local: 0, overflow: 0 };

@@ -12,6 +12,7 @@ pub(in super::super) enum Value<'r> {
 }
 
 /// SQLite's number of one to nine octets at the beginning of `octets`, and what follows it.
+#[inline]
 pub(super) fn varint(octets: &[u8]) -> Option<(u64, &[u8])> {
     let (first, rest) = octets.split_first()?;
     if *first < 0x80 {
@@ -48,7 +49,11 @@ pub(in super::super) fn read<const N: usize>(record: &[u8]) -> Option<[Value<'_>
 /// Whether a record can be read, however many values it has.
 pub(super) fn is_sound(record: &[u8]) -> bool {
     let Some(mut values) = Values::new(record) else { return false };
-    while values.next().is_some() {}
+    while !values.kinds.is_empty() {
+        if values.next().is_none() {
+            return false;
+        }
+    }
     values.is_over()
 }
 
@@ -59,6 +64,7 @@ struct Values<'r> {
 }
 
 impl<'r> Values<'r> {
+    #[inline]
     fn new(record: &'r [u8]) -> Option<Self> {
         let (length, after) = varint(record)?;
         // The header's length counts itself.
@@ -67,27 +73,32 @@ impl<'r> Values<'r> {
         Some(Self { kinds, octets })
     }
 
+    #[inline]
     fn next(&mut self) -> Option<Value<'r>> {
         let (kind, kinds) = varint(self.kinds)?;
-        let length = match kind {
-            0 | 8 | 9 => 0,
-            1..=4 => kind,
-            5 => 6,
-            6 | 7 => 8,
-            10 | 11 => return None,
-            _ => (kind - 12) / 2,
-        };
-        let (octets, rest) = self.octets.split_at_checked(usize::try_from(length).ok()?)?;
-        (self.kinds, self.octets) = (kinds, rest);
+        self.kinds = kinds;
+        if let Some(twice) = kind.checked_sub(12) {
+            let octets = self.take(usize::try_from(twice / 2).ok()?)?;
+            return Some(if twice % 2 == 0 { Value::Blob(octets) } else { Value::Text(octets) });
+        }
         Some(match kind {
             0 => Value::Null,
-            1..=6 => Value::Integer(integer(octets)),
-            7 => Value::Real,
+            1..=4 => Value::Integer(integer(self.take(kind as usize)?)),
+            5 => Value::Integer(integer(self.take(6)?)),
+            6 => Value::Integer(integer(self.take(8)?)),
+            7 => self.take(8).map(|_| Value::Real)?,
             8 => Value::Integer(0),
             9 => Value::Integer(1),
-            _ if kind % 2 == 0 => Value::Blob(octets),
-            _ => Value::Text(octets),
+            // Reserved.
+            _ => return None,
         })
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Option<&'r [u8]> {
+        let (octets, rest) = self.octets.split_at_checked(length)?;
+        self.octets = rest;
+        Some(octets)
     }
 
     const fn is_over(&self) -> bool {
