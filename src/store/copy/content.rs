@@ -57,13 +57,18 @@ const PRIME: u64 = (1 << 61) - 1;
 impl Content {
     pub(super) const NONE: Self = Self { rows: 0, product: 1 };
 
-    /// Adds a row: the number of its key, and its index, below [`PRIME`].
+    /// Adds a row: the number of its key, and its index, both below [`PRIME`].
     pub(super) fn add(&mut self, key: u64, index: u64) {
-        let product = u128::from(self.product) * u128::from((key + index) % PRIME);
+        let product = u128::from(self.product) * u128::from(below_prime(key + index));
         // 2⁶¹ is 1 modulo the prime, so the upper bits count as the lower ones do.
-        self.product = ((product as u64 & PRIME) + (product >> 61) as u64) % PRIME;
+        self.product = below_prime((product as u64 & PRIME) + (product >> 61) as u64);
         self.rows += 1;
     }
+}
+
+/// What is left of a number below twice the prime.
+const fn below_prime(number: u64) -> u64 {
+    if number < PRIME { number } else { number - PRIME }
 }
 
 /// An index as large as an entry may have.

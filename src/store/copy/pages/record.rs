@@ -21,6 +21,8 @@ pub(super) fn varint(octets: &[u8]) -> Option<(u64, &[u8])> {
     long_varint(octets)
 }
 
+#[cold]
+#[inline(never)]
 fn long_varint(mut octets: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0;
     for _ in 0..8 {
