@@ -197,6 +197,8 @@ impl LedgerCopy {
     /// When the file cannot be read, or is written all the time.
     pub fn second(&self) -> Result<Self, StoreError> {
         let second = Self::open(&self.path)?;
+        // The pages that are left to it lie apart, and with each that is mapped come its neighbours, for nothing.
+        second.connection.query_row("PRAGMA mmap_size = 0", [], |_| Ok(()))?;
         let version = || self.connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0));
         let again = |connection: &Connection| connection.execute_batch("COMMIT; BEGIN");
         for _ in 0..MAX_TRIES {
