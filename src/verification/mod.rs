@@ -64,7 +64,7 @@ pub struct Summary {
 /// how many entries were read.
 ///
 /// # Errors
-/// When the file is no ledger. What cannot be read in the middle of one is told as a finding.
+/// When the file is no ledger, or cannot be read by this build. What cannot be read in the middle of one is told as a finding.
 pub fn verify(
     copy: &LedgerCopy,
     wanted: Wanted<'_>,
@@ -90,14 +90,13 @@ pub fn examine(
         differences += 1;
         found(finding);
     };
+    // Beside the pass, with a connection of its own.
+    let second = copy.second()?;
+    let (mut passed, mut rest) = Reading::pair();
     let (mut summary, certificates) = std::thread::scope(|scope| {
-        // Beside the pass, with a connection of its own.
-        let (mut passed, mut rest) = Reading::pair();
-        let structure = copy.second().map(|copy| {
-            scope.spawn(move || {
-                copy.read_rest(&mut rest)?;
-                Ok(rest)
-            })
+        let structure = scope.spawn(move || {
+            second.read_rest(&mut rest)?;
+            Ok(rest)
         });
         let workers = Workers::start(scope, wanted.signature_threads);
         let mut pass = Pass::new(copy, wanted.against, workers, &mut tell);
@@ -113,7 +112,7 @@ pub fn examine(
             Copied::Unreadable(table, index) => pass.unreadable(table, index),
         });
         let outcome = pass.end(outcome);
-        let rest = structure.and_then(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let rest = structure.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match rest.and_then(|rest| copy.faults(passed, rest)) {
             Ok(faults) => faults.into_iter().for_each(|what| tell(Finding { index: None, what })),
             Err(error) => tell(unreadable(None, &error)),

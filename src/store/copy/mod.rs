@@ -194,8 +194,9 @@ impl LedgerCopy {
     /// Another copy, for another thread, that sees the file as of the same moment as this one does from then on.
     ///
     /// # Errors
-    /// When the file cannot be read, or is written all the time.
+    /// When the file cannot be read, or is written all the time, or not by this build.
     pub fn second(&self) -> Result<Self, StoreError> {
+        SqlitePages::require(&self.connection)?;
         let second = Self::open(&self.path)?;
         // The pages that are left to it lie apart, and with each that is mapped come its neighbours, for nothing.
         second.connection.query_row("PRAGMA mmap_size = 0", [], |_| Ok(()))?;
@@ -205,7 +206,7 @@ impl LedgerCopy {
             self.connection.execute_batch("COMMIT")?;
             let before = version();
             again(&second.connection)?;
-            second.connection.query_row("SELECT count(*) FROM backup", [], |_| Ok(()))?;
+            second.connection.pragma_query_value(None, "user_version", |_| Ok(()))?;
             // Whatever comes to an error, this copy stays within a transaction.
             self.connection.execute_batch("BEGIN")?;
             // Nobody wrote before this moment, from which on this copy sees the file, nor since the other one does.

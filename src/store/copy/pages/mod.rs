@@ -34,13 +34,17 @@ pub(super) struct Faults(Vec<String>);
 
 impl Faults {
     pub(super) fn tell(&mut self, fault: impl Into<String>) {
-        if self.0.len() < MAX_FAULTS {
+        if !self.is_full() {
             self.0.push(fault.into());
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.len() >= MAX_FAULTS
     }
 
     pub(super) fn into_texts(self) -> Vec<String> {

@@ -122,22 +122,12 @@ impl Node {
             overlapping |= !tiles.take(at, length);
             cells.push(cell);
         }
-        let mut free = usize::from(u16::from_be_bytes([f1, f0]));
-        while free != 0 {
-            let Some(&[next1, next0, length1, length0]) = octets.get(free..).and_then(<[u8]>::first_chunk) else {
-                return Ok(tell("a free block lies where none can"));
-            };
-            let length = usize::from(u16::from_be_bytes([length1, length0]));
-            if free < content || length < 4 || free + length > size.usable {
-                return Ok(tell("a free block lies where none can"));
+        match take_free(octets, usize::from(u16::from_be_bytes([f1, f0])), content, tiles) {
+            Ok(vacant) => overlapping |= !vacant,
+            Err(why) => {
+                tell(why);
+                return Ok(());
             }
-            overlapping |= !tiles.take(free, length);
-            let next = usize::from(u16::from_be_bytes([next1, next0]));
-            // Between two there is another cell, of four octets at least.
-            if next != 0 && next < free + length + 4 {
-                return Ok(tell("its free blocks are not in order"));
-            }
-            free = next;
         }
         if overlapping {
             tell("two cells or free blocks overlap");
@@ -146,6 +136,28 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Takes the free blocks, each of which says where the next is, from the first on; 0 is none. Says whether nobody else
+/// has them.
+fn take_free(octets: &[u8], first: usize, content: usize, tiles: &mut Tiles) -> Result<bool, &'static str> {
+    let (mut block, mut vacant) = (first, true);
+    while block != 0 {
+        let begin = octets.get(block..).and_then(<[u8]>::first_chunk);
+        let &[next1, next0, length1, length0] = begin.ok_or("a free block lies where none can")?;
+        let length = usize::from(u16::from_be_bytes([length1, length0]));
+        if block < content || length < 4 || block + length > octets.len() {
+            return Err("a free block lies where none can");
+        }
+        vacant &= tiles.take(block, length);
+        let next = usize::from(u16::from_be_bytes([next1, next0]));
+        // Between two there is another cell, of four octets at least.
+        if next != 0 && next < block + length + 4 {
+            return Err("its free blocks are not in order");
+        }
+        block = next;
+    }
+    Ok(vacant)
 }
 
 /// What a kind of page has in its cells, and how much of a record stays on the page.

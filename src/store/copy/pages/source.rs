@@ -22,14 +22,22 @@ pub(in super::super) struct SqlitePages<'c> {
 }
 
 impl<'c> SqlitePages<'c> {
+    /// Whether the SQLite of this build gives them out at all.
+    pub(in super::super) fn require(connection: &Connection) -> Result<(), StoreError> {
+        let sql = "SELECT sqlite_compileoption_used('ENABLE_DBPAGE_VTAB')";
+        if connection.query_row(sql, [], |row| row.get(0))? {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable(
+            "this psfca was built with an SQLite that does not give out its pages; build it with LIBSQLITE3_FLAGS as \
+             .cargo/config.toml has them"
+                .to_owned(),
+        ))
+    }
+
     pub(in super::super) fn new(connection: &'c Connection) -> Result<Self, StoreError> {
         let count = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
-        let statement = connection.prepare("SELECT data FROM sqlite_dbpage WHERE pgno = ?1").map_err(|error| {
-            StoreError::Unavailable(format!(
-                "{error}: this psfca was built with an SQLite that does not give out its pages; build it with \
-                 LIBSQLITE3_FLAGS as .cargo/config.toml has them"
-            ))
-        })?;
+        let statement = connection.prepare("SELECT data FROM sqlite_dbpage WHERE pgno = ?1")?;
         Ok(Self { statement, count })
     }
 }

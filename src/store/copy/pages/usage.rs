@@ -28,12 +28,13 @@ pub(in super::super) struct Usage {
 
 impl Usage {
     pub(super) fn new(pages: u32) -> Result<Self, StoreError> {
-        let (mut uses, pages) = (Vec::new(), pages as usize);
-        // A page has 512 octets at least, so this is less than the file.
-        uses.try_reserve_exact(pages)
+        let pages = pages as usize;
+        // A page has 512 octets at least, so this is less than the file says to be. It may be all holes: therefore it
+        // is asked for first, and then comes as zeros that take no memory before they are changed.
+        Vec::<u64>::new()
+            .try_reserve_exact(pages)
             .map_err(|_| StoreError::Unavailable(format!("there is no memory for {pages} pages")))?;
-        uses.resize(pages, 0);
-        Ok(Self { uses })
+        Ok(Self { uses: vec![0; pages] })
     }
 
     /// Takes a page for a use, or says why that cannot be.
@@ -58,7 +59,9 @@ impl Usage {
             if *here != 0 && *there != 0 {
                 faults.tell(format!("page {page}: it is used twice"));
             }
-            *here |= *there;
+            if *there != 0 {
+                *here = *there;
+            }
         }
     }
 
@@ -76,6 +79,9 @@ impl Usage {
         // The first page stands before the map, and is no other's child.
         let mut entries: &[[u8; 5]] = &[];
         for (page, used) in (1u32..).zip(&self.uses) {
+            if faults.is_full() {
+                break;
+            }
             if maps.next_if_eq(&page).is_some() {
                 if *used != 0 {
                     faults.tell(format!("page {page}: it is one of the pointer map, and used otherwise"));
