@@ -12,7 +12,7 @@ pub(in super::super) enum Value<'r> {
 }
 
 /// SQLite's number of one to nine octets at the beginning of `octets`, and what follows it.
-#[inline]
+#[inline(always)]
 pub(super) fn varint(octets: &[u8]) -> Option<(u64, &[u8])> {
     let (first, rest) = octets.split_first()?;
     if *first < 0x80 {
@@ -75,7 +75,7 @@ impl<'r> Values<'r> {
         Some(Self { kinds, octets })
     }
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Value<'r>> {
         let (kind, kinds) = varint(self.kinds)?;
         self.kinds = kinds;
