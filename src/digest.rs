@@ -78,8 +78,8 @@ pub fn parse_hex(text: &str) -> Option<Vec<u8>> {
 
 /// Reads twice as many hexadecimal digits as there are `octets`; none when there are more or fewer.
 ///
-/// By a table and without a branch for each digit, which no processor could foresee: a ledger is
-/// read by the million.
+/// Without a branch for each digit, which no processor could foresee, and without a table, so that many
+/// are read at once: a ledger is read by the million.
 pub(crate) fn parse_hex_into(digits: &[u8], octets: &mut [u8]) -> Option<()> {
     let (pairs, odd) = digits.as_chunks::<2>();
     if pairs.len() != octets.len() || !odd.is_empty() {
@@ -87,23 +87,24 @@ pub(crate) fn parse_hex_into(digits: &[u8], octets: &mut [u8]) -> Option<()> {
     }
     let mut seen = 0;
     for (octet, [high, low]) in octets.iter_mut().zip(pairs) {
-        let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
+        let (high, low) = (value(*high), value(*low));
         seen |= high | low;
         *octet = high << 4 | low & 0xf;
     }
     (seen < 16).then_some(())
 }
 
-/// What each octet stands for as a hexadecimal digit; 16 for what is none.
-const VALUES: [u8; 256] = {
-    let (mut values, mut digit) = ([16; 256], 0);
-    while digit < 16 {
-        values[b"0123456789abcdef"[digit as usize] as usize] = digit;
-        values[b"0123456789ABCDEF"[digit as usize] as usize] = digit;
-        digit += 1;
+/// What an octet stands for as a hexadecimal digit; 16 for what is none.
+const fn value(digit: u8) -> u8 {
+    let (decimal, letter) = (digit.wrapping_sub(b'0'), (digit | 0x20).wrapping_sub(b'a'));
+    if decimal < 10 {
+        decimal
+    } else if letter < 6 {
+        letter + 10
+    } else {
+        16
     }
-    values
-};
+}
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

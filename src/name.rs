@@ -56,25 +56,30 @@ fn check_dns_syntax(text: &str) -> Result<(), NameError> {
     if text.len() > MAX_NAME {
         return Err(NameError::TooLong(text.chars().count()));
     }
-    if let Some(bad) = text.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-' | '.')) {
+    let plain = |octet: &u8| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+    // What is before the first other octet is ASCII, so a character begins there.
+    let other = text.bytes().position(|octet| !plain(&octet)).and_then(|at| text.get(at..)?.chars().next());
+    if let Some(bad) = other {
         return Err(match bad {
             'A'..='Z' => NameError::Capital(bad),
             _ => NameError::Character(bad),
         });
     }
-    for label in text.split('.') {
+    let mut last: &[u8] = &[];
+    for label in text.as_bytes().split(|octet| *octet == b'.') {
+        let written = || String::from_utf8_lossy(label).into_owned();
         if label.is_empty() {
             return Err(NameError::EmptyLabel);
         }
         if label.len() > MAX_LABEL {
-            return Err(NameError::LongLabel(label.to_owned()));
+            return Err(NameError::LongLabel(written()));
         }
-        if label.starts_with('-') || label.ends_with('-') {
-            return Err(NameError::Hyphen(label.to_owned()));
+        if label.starts_with(b"-") || label.ends_with(b"-") {
+            return Err(NameError::Hyphen(written()));
         }
+        last = label;
     }
-    let last = text.rsplit('.').next().unwrap_or(text);
-    if last.bytes().all(|b| b.is_ascii_digit()) {
+    if last.iter().all(u8::is_ascii_digit) {
         return Err(NameError::Numeric);
     }
     Ok(())

@@ -27,6 +27,7 @@ targets! {
     host_yaml "../fuzz/fuzz_targets/host_yaml.rs"
     http_body "../fuzz/fuzz_targets/http_body.rs"
     ledger_entry "../fuzz/fuzz_targets/ledger_entry.rs"
+    ledger_pages "../fuzz/fuzz_targets/ledger_pages.rs"
     ledger_proof "../fuzz/fuzz_targets/ledger_proof.rs"
     note "../fuzz/fuzz_targets/note.rs"
     pattern "../fuzz/fuzz_targets/pattern.rs"

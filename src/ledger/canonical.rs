@@ -124,7 +124,8 @@ impl<'e> Rest<'e> {
     fn place(&mut self, before: &str) -> Option<()> {
         self.text(before)?;
         self.step(r#","line":"#)?;
-        let (digits, rest) = self.0.split_once('}')?;
+        let end = self.0.bytes().position(|octet| octet == b'}')?;
+        let (digits, rest) = (self.0.get(..end)?, self.0.get(end + 1..)?);
         // JSON knows no plus sign and no zero before a number.
         let plain = matches!(digits.as_bytes(), [b'1'..=b'9', others @ ..] if others.iter().all(u8::is_ascii_digit));
         self.0 = rest;

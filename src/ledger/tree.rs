@@ -11,7 +11,10 @@ pub const TILE_WIDTH: u64 = 1 << TILE_HEIGHT;
 /// The hash of an interior node: SHA-256(0x01 ‖ left ‖ right) (RFC 9162, section 2.1.1).
 #[must_use]
 pub fn node_hash(left: Digest, right: Digest) -> Digest {
-    Digest::of_parts(&[&[1], left.as_bytes(), right.as_bytes()])
+    let mut node = [1; 65];
+    node[1..33].copy_from_slice(left.as_bytes());
+    node[33..].copy_from_slice(right.as_bytes());
+    Digest::of(&node)
 }
 
 /// The hash of a tree without leaves (RFC 9162, section 2.1.1).

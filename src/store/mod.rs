@@ -48,7 +48,9 @@ use crate::name::HostName;
 use crate::serial::Serial;
 
 pub use backup::{note_of, write_backup};
-pub use copy::{Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, Indexed, LedgerCopy, Octets};
+pub use copy::{
+    Cell, Copied, CopiedBody, CopiedCertificate, CopiedEntry, CopiedEvent, LedgerCopy, Octets, Reading, page_faults,
+};
 pub use error::{RecordError, StoreError};
 pub use hosts::{HostError, NewHostState, StillValid};
 pub use identities::ShownIdentity;

@@ -14,7 +14,7 @@ mod tables;
 use crate::ca::authorities::CaCertificates;
 use crate::digest::Digest;
 use crate::ledger::checkpoint::Checkpoint;
-use crate::store::{Copied, Indexed, LedgerCopy, StoreError};
+use crate::store::{Copied, LedgerCopy, Reading, StoreError};
 
 use pass::Pass;
 use signatures::Workers;
@@ -64,7 +64,7 @@ pub struct Summary {
 /// how many entries were read.
 ///
 /// # Errors
-/// When the file is no ledger. What cannot be read in the middle of one is told as a finding.
+/// When the file is no ledger, or cannot be read by this build. What cannot be read in the middle of one is told as a finding.
 pub fn verify(
     copy: &LedgerCopy,
     wanted: Wanted<'_>,
@@ -90,14 +90,17 @@ pub fn examine(
         differences += 1;
         found(finding);
     };
+    // Beside the pass, with a connection of its own.
+    let second = copy.second()?;
+    let (mut passed, mut rest) = Reading::pair();
     let (mut summary, certificates) = std::thread::scope(|scope| {
-        // Beside the pass, with a connection of its own.
-        let (path, mut by_rows) = (copy.path().to_owned(), Indexed::default());
-        let mut by_indexes = by_rows.clone();
-        let structure = scope.spawn(move || Ok((LedgerCopy::open(&path)?.faults(&mut by_indexes)?, by_indexes)));
+        let structure = scope.spawn(move || {
+            second.read_rest(&mut rest)?;
+            Ok(rest)
+        });
         let workers = Workers::start(scope, wanted.signature_threads);
         let mut pass = Pass::new(copy, wanted.against, workers, &mut tell);
-        let outcome = copy.pass(&mut by_rows, |copied| match copied {
+        let outcome = copy.pass(&mut passed, |copied| match copied {
             Copied::Entry(row) => {
                 pass.entry(row);
                 if pass.size().is_multiple_of(STRIDE) {
@@ -105,15 +108,14 @@ pub fn examine(
                 }
             }
             Copied::Stray(table, index) => pass.stray(table, index),
+            Copied::Mistyped(table, index) => pass.mistyped(table, index),
+            Copied::Unreadable(table, index) => pass.unreadable(table, index),
         });
         let outcome = pass.end(outcome);
-        match structure.join() {
-            Ok(Ok((faults, by_indexes))) => {
-                let differing = by_rows.faults(&by_indexes);
-                faults.into_iter().chain(differing).for_each(|what| tell(Finding { index: None, what }));
-            }
-            Ok(Err(error)) => tell(unreadable(None, &error)),
-            Err(panic) => std::panic::resume_unwind(panic),
+        let rest = structure.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match rest.and_then(|rest| copy.faults(passed, rest)) {
+            Ok(faults) => faults.into_iter().for_each(|what| tell(Finding { index: None, what })),
+            Err(error) => tell(unreadable(None, &error)),
         }
         outcome
     });

@@ -65,6 +65,18 @@ impl<'p, 's> Pass<'p, 's> {
         (self.tell)(Finding { index: index_if_one, what });
     }
 
+    /// A row with a cell of another type than its column's.
+    pub(super) fn mistyped(&mut self, table: &str, index: i64) {
+        let what = format!("the row of {table} has a cell that is not of its column's type");
+        (self.tell)(Finding { index: u64::try_from(index).ok(), what });
+    }
+
+    /// A row whose record is none.
+    pub(super) fn unreadable(&mut self, table: &str, index: i64) {
+        let what = format!("the row of {table} cannot be read");
+        (self.tell)(Finding { index: u64::try_from(index).ok(), what });
+    }
+
     /// The next entry, with what lies beside it.
     pub(super) fn entry(&mut self, row: &CopiedEntry<'_>) {
         let Ok(index) = u64::try_from(row.index) else {
@@ -220,11 +232,9 @@ impl<'p, 's> Pass<'p, 's> {
     }
 
     fn body(&mut self, index: u64, entry: &CertificateView<'_>, body: CopiedBody<'_>) {
-        let tbs = body.tbs.unwrap_or_default();
-        if Digest::of(tbs) != entry.tbs_sha256 {
-            self.find(index, "the to-be-signed bytes in body.tbs do not have the entry's hash");
-            return;
-        }
+        let Some(tbs) = body.tbs.filter(|tbs| Digest::of(tbs) == entry.tbs_sha256) else {
+            return self.find(index, "the to-be-signed bytes in body.tbs do not have the entry's hash");
+        };
         match body.signature {
             Some(signature) => self.signature(index, entry.kind, tbs, signature),
             None => {

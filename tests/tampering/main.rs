@@ -5,12 +5,15 @@
 mod bodies;
 mod closed;
 mod octets;
+mod pages;
 mod rows;
 #[path = "../support/mod.rs"]
 mod support;
+mod types;
 
 use closed::{Scratch, findings, ledger};
-use psfca::store::Store;
+use psfca::store::{LedgerCopy, Store};
+use psfca::verification::{Wanted, verify};
 use rusqlite::Connection;
 use support::stored_ledger::Books;
 
@@ -22,6 +25,31 @@ fn an_untouched_ledger_has_no_finding() {
     assert_eq!((summary.entries, summary.root, summary.unreleased), (head.size, head.root, 5));
     assert_eq!(summary.dropped, ledger().dropped);
     assert_eq!(summary.signatures, summary.certificates - summary.dropped - 5);
+}
+
+/// Two threads read the file, each by a connection of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_grows_meanwhile_has_no_finding() {
+    let books = Books::open().await;
+    let hosts = [books.enroll("pg0.iad1.psf.io").await];
+    books.issue(&hosts, 300).await;
+    let path = psfca::init::ledger_path(&books.state());
+    let verifying = tokio::task::spawn_blocking(move || {
+        let wanted = Wanted { against: None, signature_threads: 0 };
+        let (mut found, mut sizes) = (Vec::new(), Vec::new());
+        for _ in 0..20 {
+            let copy = LedgerCopy::open(&path).unwrap();
+            let summary = verify(&copy, wanted, &mut |finding| found.push(finding), &mut |_| {}).unwrap();
+            sizes.push(summary.entries);
+        }
+        (found, sizes)
+    });
+    while !verifying.is_finished() {
+        books.issue(&hosts, 1).await;
+    }
+    let (found, sizes) = verifying.await.unwrap();
+    assert_eq!(found, []);
+    assert!(sizes.first() < sizes.last(), "{sizes:?}");
 }
 
 /// The one thing in the tables that no entry says: whether a signature was stored. It is counted.

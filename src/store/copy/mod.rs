@@ -1,14 +1,18 @@
 //! A ledger's file as an auditor reads it: without changing it, row by row, believing nothing. What
 //! the rows mean is judged by `verification`.
 
+mod content;
+mod pages;
+mod pass;
+mod reading;
+mod row;
 mod structure;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator as _;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, Row, Rows};
+use rusqlite::{Connection, OpenFlags};
 
 use super::tiles::{Edge, Head, StoredNodes, octets as octets_of_tile};
 use super::{StoreError, schema};
@@ -17,10 +21,15 @@ use crate::ledger::tile::TilePath;
 use crate::ledger::tree::consistency_proof;
 use crate::wire::EventKind;
 
-pub use structure::Indexed;
+use pages::SqlitePages;
+
+pub use pages::page_faults;
+pub use reading::Reading;
 
 /// How much of the file may be mapped into memory, which saves copying each page; SQLite maps 2 GiB.
 const MAPPED: i64 = 1 << 40;
+/// How often a moment is looked for at which nobody writes.
+const MAX_TRIES: usize = 1_000;
 
 /// A ledger's file, opened for reading alone.
 #[derive(Debug)]
@@ -99,6 +108,10 @@ pub enum Copied<'r> {
     Entry(&'r CopiedEntry<'r>),
     /// A row of another table (its name) with an index that no entry has.
     Stray(&'static str, i64),
+    /// The row of this table with this index, told before its entry, has a cell that is not of its column's type.
+    Mistyped(&'static str, i64),
+    /// The record of the row of this table with this index, told before its entry, cannot be read.
+    Unreadable(&'static str, i64),
 }
 
 impl LedgerCopy {
@@ -178,60 +191,65 @@ impl LedgerCopy {
         consistency_proof(&mut StoredNodes::new(&self.connection, None, new), old, new)
     }
 
-    /// Faults of the file itself: tables or indexes that are not those of this version, pages that
-    /// are damaged, values of a wrong type, small indexes that disagree with their tables. What the
-    /// large indexes hold is added to `indexed`.
+    /// Another copy, for another thread, that sees the file as of the same moment as this one does from then on.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub fn faults(&self, indexed: &mut Indexed) -> Result<Vec<String>, StoreError> {
-        let mut faults = structure::faults(&self.connection, indexed)?;
+    /// When the file cannot be read, or is written all the time, or not by this build.
+    pub fn second(&self) -> Result<Self, StoreError> {
+        SqlitePages::require(&self.connection)?;
+        let second = Self::open(&self.path)?;
+        // The pages that are left to it lie apart, and with each that is mapped come its neighbours, for nothing.
+        second.connection.query_row("PRAGMA mmap_size = 0", [], |_| Ok(()))?;
+        let version = || self.connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0));
+        let again = |connection: &Connection| connection.execute_batch("COMMIT; BEGIN");
+        for _ in 0..MAX_TRIES {
+            self.connection.execute_batch("COMMIT")?;
+            let before = version();
+            again(&second.connection)?;
+            second.connection.pragma_query_value(None, "user_version", |_| Ok(()))?;
+            // Whatever comes to an error, this copy stays within a transaction.
+            self.connection.execute_batch("BEGIN")?;
+            // Nobody wrote before this moment, from which on this copy sees the file, nor since the other one does.
+            if version()? == before? {
+                return Ok(second);
+            }
+        }
+        Err(StoreError::Unavailable("it is written all the time".to_owned()))
+    }
+
+    /// Reads everything but the entries and what lies beside each: tables or indexes that are not those of this
+    /// version, pages that are damaged, in small tables also values of a wrong type and indexes that disagree.
+    ///
+    /// # Errors
+    /// When the file cannot be read further.
+    pub fn read_rest(&self, reading: &mut Reading) -> Result<(), StoreError> {
+        structure::read(&self.connection, reading)?;
         // What is in a log beside the file need not be in the file yet.
         if self.unlocked {
             let pages = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
             let (expected, found) = (pages("page_count")? * pages("page_size")?, std::fs::metadata(&self.path));
             if !found.is_ok_and(|found| found.len() == expected) {
-                faults.push(format!("the file does not have the {expected} octets of its pages"));
+                reading.faults.tell(format!("the file does not have the {expected} octets of its pages"));
             }
         }
-        Ok(faults)
+        Ok(())
     }
 
-    /// Passes over all entries in the order of their indices, with what lies beside each. What has to
-    /// be in the large indexes is added to `indexed`.
+    /// Passes over all entries in the order of their indices, with what lies beside each.
     ///
     /// # Errors
     /// When the file cannot be read further.
-    pub fn pass(&self, indexed: &mut Indexed, mut visit: impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
-        let mut entries = self.connection.prepare("SELECT idx, bytes, leaf_hash FROM entry ORDER BY idx")?;
-        let mut certificates = self.connection.prepare(
-            "SELECT idx, serial, name, host, role, recorded, not_after, released, dropped FROM certificate ORDER BY idx",
-        )?;
-        let mut events = self.connection.prepare("SELECT idx, event, host, recorded FROM event ORDER BY idx")?;
-        let mut bodies = self.connection.prepare("SELECT idx, tbs, signature FROM body ORDER BY idx")?;
-        let mut entries = entries.query([])?;
-        let mut certificates = Beside::new("certificate", certificates.query([])?)?;
-        let mut events = Beside::new("event", events.query([])?)?;
-        let mut bodies = Beside::new("body", bodies.query([])?)?;
-        while let Some(row) = entries.next()? {
-            let index = row.get(0)?;
-            for table in [&mut certificates, &mut events, &mut bodies] {
-                table.step_over(Some(index), &mut visit)?;
-            }
-            let certificate = certificates.at(index).map(certificate).transpose()?;
-            if let Some(certificate) = &certificate {
-                indexed.add(index, certificate);
-            }
-            visit(Copied::Entry(&CopiedEntry {
-                index,
-                bytes: octets(row, 1)?.unwrap_or_default(),
-                leaf_hash: octets(row, 2)?.unwrap_or_default(),
-                certificate,
-                event: events.at(index).map(event).transpose()?,
-                body: bodies.at(index).map(body).transpose()?,
-            }));
-        }
-        [certificates, events, bodies].iter_mut().try_for_each(|table| table.step_over(None, &mut visit))
+    pub fn pass(&self, reading: &mut Reading, visit: impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
+        pass::pass(&self.connection, reading, visit)
+    }
+
+    /// Everything that two readings show of the file itself, those of [`Self::pass`] and [`Self::read_rest`], one text
+    /// for each fault.
+    ///
+    /// # Errors
+    /// When the file cannot be read further.
+    pub fn faults(&self, pass: Reading, rest: Reading) -> Result<Vec<String>, StoreError> {
+        pass.join(rest, SqlitePages::new(&self.connection)?)
     }
 
     /// The entries of one kind, by what the table of events says; the bytes of each.
@@ -296,78 +314,6 @@ impl From<ValueRef<'_>> for Cell {
             ValueRef::Text(octets) | ValueRef::Blob(octets) => Self::Octets(octets.to_vec()),
         }
     }
-}
-
-/// A table beside `entry` with the same indices, some of which it leaves out.
-struct Beside<'s> {
-    table: &'static str,
-    rows: Rows<'s>,
-    /// The index of the row at which `rows` stands.
-    index: Option<i64>,
-    /// Whether that row was met at its entry.
-    met: bool,
-}
-
-impl<'s> Beside<'s> {
-    fn new(table: &'static str, rows: Rows<'s>) -> Result<Self, StoreError> {
-        let mut beside = Self { table, rows, index: None, met: false };
-        beside.advance()?;
-        Ok(beside)
-    }
-
-    fn advance(&mut self) -> Result<(), StoreError> {
-        self.index = self.rows.next()?.map(|row| row.get(0)).transpose()?;
-        self.met = false;
-        Ok(())
-    }
-
-    /// Steps over the rows below `end`, or over all of them; tells those that stood at no entry.
-    fn step_over(&mut self, end: Option<i64>, visit: &mut impl FnMut(Copied<'_>)) -> Result<(), StoreError> {
-        while let Some(index) = self.index.filter(|index| end.is_none_or(|end| *index < end)) {
-            if !self.met {
-                visit(Copied::Stray(self.table, index));
-            }
-            self.advance()?;
-        }
-        Ok(())
-    }
-
-    /// The row with this index, below which everything was stepped over.
-    fn at(&mut self, index: i64) -> Option<&Row<'s>> {
-        let found = self.index == Some(index);
-        self.met |= found;
-        self.rows.get().filter(|_| found)
-    }
-}
-
-fn certificate<'r>(row: &'r Row<'_>) -> Result<CopiedCertificate<'r>, rusqlite::Error> {
-    Ok(CopiedCertificate {
-        serial: octets(row, 1)?,
-        name: octets(row, 2)?,
-        host: octets(row, 3)?,
-        role: octets(row, 4)?,
-        recorded: number(row, 5)?,
-        not_after: number(row, 6)?,
-        released: number(row, 7)?,
-        dropped: number(row, 8)?,
-    })
-}
-
-fn event<'r>(row: &'r Row<'_>) -> Result<CopiedEvent<'r>, rusqlite::Error> {
-    Ok(CopiedEvent { event: octets(row, 1)?, host: octets(row, 2)?, recorded: number(row, 3)? })
-}
-
-fn body<'r>(row: &'r Row<'_>) -> Result<CopiedBody<'r>, rusqlite::Error> {
-    Ok(CopiedBody { tbs: octets(row, 1)?, signature: octets(row, 2)? })
-}
-
-/// Text or octets; none where the cell holds neither, which no expected value equals.
-fn octets<'r>(row: &'r Row<'_>, column: usize) -> Result<Octets<'r>, rusqlite::Error> {
-    Ok(row.get_ref(column)?.as_bytes().ok())
-}
-
-fn number(row: &Row<'_>, column: usize) -> Result<Option<i64>, rusqlite::Error> {
-    Ok(row.get_ref(column)?.as_i64().ok())
 }
 
 /// A path within a URI, as SQLite reads those: everything unusual as %XX.

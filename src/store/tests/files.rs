@@ -132,6 +132,32 @@ fn a_ledger_that_cannot_be_looked_at_is_not_called_missing() {
 }
 
 #[test]
+fn a_copy_and_its_second_see_the_file_as_of_one_moment_whoever_writes_it() {
+    let ledger = Ledger::new();
+    let writer = ledger.sql();
+    writer.execute_batch("PRAGMA synchronous = OFF; INSERT INTO entry VALUES (0, x'', x'')").unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        scope.spawn(move || {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                writer.execute("INSERT INTO entry SELECT max(idx) + 1, x'', x'' FROM entry", []).unwrap();
+            }
+        });
+        let counts: Vec<_> = (0..50)
+            .map(|_| {
+                let copy = LedgerCopy::open(&ledger.path()).unwrap();
+                let second = copy.second().unwrap();
+                (second.count().unwrap(), copy.count().unwrap())
+            })
+            .collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(counts.iter().all(|(here, there)| here == there), "{counts:?}");
+        assert!(counts.first() < counts.last(), "nothing was written meanwhile");
+    });
+}
+
+#[test]
 fn a_ledger_is_never_made_over_a_file_and_only_its_owner_reads_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let ledger = Ledger::new();
