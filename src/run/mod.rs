@@ -1,7 +1,6 @@
 //! The wiring: one file per subcommand puts the real clock, files and sockets together.
 
 mod audit;
-mod background;
 mod backup;
 mod check;
 mod ciphers;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::background::in_background;
 use super::declaration_files::{ReadError, Stamp, read_declaration};
 use crate::clock::{Clock, Timestamp};
 use crate::config::CaConfig;
@@ -102,7 +101,7 @@ async fn reload(config: &CaConfig, ca: &CertificateAuthority) -> anyhow::Result<
             put_in_force(&ca.store, since, &declaration, &files).await?;
             // At once: from the commit on, what was judged by the old one is refused and judged again.
             let before = slot.replace(InForce { declaration, since });
-            in_background("declaration", move || drop(before)).await?;
+            tokio::task::spawn_blocking(move || drop(before));
             tracing::info!(%sha256, names, "a new declaration is in force");
         }
         Err(problem) => refuse(ca, problem),
@@ -130,8 +129,9 @@ async fn put_in_force(
 /// Reads the files; what is wrong with them comes back as one line.
 async fn read(config: &CaConfig) -> Result<(Declaration, Vec<SourceFile>), String> {
     let config = config.clone();
-    let outcome = in_background("declaration", move || read_declaration(&config)).await;
-    match outcome.map_err(|error| format!("{error:#}"))? {
+    // A large declaration takes a while, in which requests go on.
+    let outcome = tokio::task::spawn_blocking(move || read_declaration(&config)).await;
+    match outcome.map_err(|error| error.to_string())? {
         Ok((declaration, files, remarks)) => {
             for remark in remarks.iter() {
                 tracing::warn!("{}", remark.one_line());
