@@ -228,7 +228,19 @@ async fn upkeep(ca: Arc<CertificateAuthority>, config: CaConfig, tls: TlsSlot, m
 async fn watchdog(store: Arc<Store>) {
     let Some(period) = sd_notify::watchdog_enabled() else { return };
     loop {
-        if let Err(StoreError::Closed) = store.probe().await {
+        let mut probe = std::pin::pin!(store.probe());
+        let answer = loop {
+            let commits = store.commits();
+            match tokio::time::timeout(period / 3, &mut probe).await {
+                Ok(answer) => break answer,
+                // It waits for its turn, and those before it have theirs.
+                Err(_) if store.commits() != commits => {
+                    let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+                }
+                Err(_) => {}
+            }
+        };
+        if let Err(StoreError::Closed) = answer {
             tracing::error!("the ledger's thread has ended; systemd will restart the daemon");
             return;
         }

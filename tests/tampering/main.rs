@@ -126,6 +126,32 @@ fn rows_that_no_entry_made_and_definitions_that_are_not_ours_are_found() {
     }
 }
 
+/// Either would be read without an end, if it were.
+#[test]
+fn queries_in_the_place_of_tables_are_found_and_not_read() {
+    const ENDLESS: &str = "WITH RECURSIVE row (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM row)";
+    let scratch = Scratch::new();
+    for sql in [
+        format!(
+            "DROP TABLE tile_time; CREATE VIEW tile_time (idx, earliest, latest) AS {ENDLESS} SELECT x, x, x FROM row WHERE x < 0"
+        ),
+        // SQLite lets nobody take such a name who does not write it behind its back.
+        format!(
+            "CREATE VIEW mine (pgno, data) AS {ENDLESS} SELECT 1, x FROM row WHERE x < 0; PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET name = 'sqlite_dbpage', tbl_name = 'sqlite_dbpage',
+             sql = replace(sql, 'VIEW mine', 'VIEW sqlite_dbpage') WHERE name = 'mine'"
+        ),
+        "CREATE VIRTUAL TABLE mine USING fts5 (a)".to_owned(),
+    ] {
+        let file = scratch.tampered(&|connection| {
+            connection.execute_batch(&sql).unwrap();
+            1
+        });
+        let (found, _) = findings(&file, false);
+        assert!(found.iter().any(|finding| finding.what.contains("is a view or a virtual table")), "{sql}: {found:?}");
+    }
+}
+
 /// A ledger that is right in itself and yet another one: only a checkpoint kept elsewhere shows it.
 #[test]
 fn a_ledger_that_was_cut_back_or_made_anew_is_found_by_the_checkpoint() {

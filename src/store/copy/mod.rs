@@ -141,6 +141,7 @@ impl LedgerCopy {
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.query_row(&format!("PRAGMA mmap_size = {MAPPED}"), [], |_| Ok(()))?;
         schema::check_current(&connection, path)?;
+        refuse_queries(&connection)?;
         // One view of the ledger for everything that follows, whatever a daemon appends meanwhile.
         connection.execute_batch("BEGIN")?;
         Ok(Self { connection, path: path.to_owned(), unlocked })
@@ -205,10 +206,11 @@ impl LedgerCopy {
         for _ in 0..MAX_TRIES {
             self.connection.execute_batch("COMMIT")?;
             let before = version();
-            again(&second.connection)?;
-            second.connection.pragma_query_value(None, "user_version", |_| Ok(()))?;
+            let begun = again(&second.connection)
+                .and_then(|()| second.connection.pragma_query_value(None, "user_version", |_| Ok(())));
             // Whatever comes to an error, this copy stays within a transaction.
             self.connection.execute_batch("BEGIN")?;
+            begun?;
             // Nobody wrote before this moment, from which on this copy sees the file, nor since the other one does.
             if version()? == before? {
                 return Ok(second);
@@ -314,6 +316,18 @@ impl From<ValueRef<'_>> for Cell {
             ValueRef::Text(octets) | ValueRef::Blob(octets) => Self::Octets(octets.to_vec()),
         }
     }
+}
+
+/// Refuses what stands for a table and is none: a query of somebody else's, or code that reads what it wants. Either could
+/// also have the name of a table that SQLite makes up, such as `sqlite_dbpage`, and need not come to an end.
+fn refuse_queries(connection: &Connection) -> Result<(), StoreError> {
+    use rusqlite::OptionalExtension as _;
+    // SQLite itself refuses what is of another type than it is said to be.
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'view' OR type = 'table' AND sql LIKE '%virtual%' LIMIT 1";
+    let name: Option<String> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    name.map_or(Ok(()), |name| {
+        Err(StoreError::Damaged(format!("{name:?} in it is a view or a virtual table, and no ledger has any")))
+    })
 }
 
 /// A path within a URI, as SQLite reads those: everything unusual as %XX.

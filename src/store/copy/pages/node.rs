@@ -86,6 +86,7 @@ impl Node {
         tell: &mut impl FnMut(&'static str),
     ) -> Result<(), &'static str> {
         const CUT: &str = "its header is cut";
+        const OVERLAP: &str = "two cells or free blocks overlap";
         let Self { number, octets, cells, .. } = self;
         cells.clear();
         let octets = octets.get(..size.usable).ok_or(CUT)?;
@@ -110,7 +111,6 @@ impl Node {
             return Err("its cells begin where they cannot");
         }
         tiles.begin(size.usable);
-        let mut overlapping = false;
         let form = Form::of(self.is_table, self.is_leaf, size.usable);
         let (pointers, _) = octets.get(pointers..end).unwrap_or_default().as_chunks::<2>();
         for pointer in pointers {
@@ -119,19 +119,24 @@ impl Node {
             if at < content || at + length > size.usable {
                 return Err("a cell lies where none can");
             }
-            overlapping |= !tiles.take(at, length);
+            // Or a page could have any number of rows as long as itself.
+            if !tiles.take(at, length) {
+                return Err(OVERLAP);
+            }
             cells.push(cell);
         }
         match take_free(octets, usize::from(u16::from_be_bytes([f1, f0])), content, tiles) {
-            Ok(vacant) => overlapping |= !vacant,
+            Ok(true) => {}
+            Ok(false) => {
+                tell(OVERLAP);
+                return Ok(());
+            }
             Err(why) => {
                 tell(why);
                 return Ok(());
             }
         }
-        if overlapping {
-            tell("two cells or free blocks overlap");
-        } else if tiles.taken + usize::from(fragments) != size.usable - content {
+        if tiles.taken + usize::from(fragments) != size.usable - content {
             tell("its cells, free blocks and fragments are not all of it");
         }
         Ok(())
