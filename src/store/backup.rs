@@ -6,7 +6,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::tiles::Edge;
-use super::{Head, StoreError, schema};
+use super::{Head, StoreError, copy, schema};
 
 /// Pages that are copied between two calls of the progress function.
 const STEP: i32 = 1_024;
@@ -28,6 +28,8 @@ pub fn write_backup(
     }
     let source = schema::open_reader(path)?;
     schema::check_current(&source, path)?;
+    // The copy is verified; better said before it is made.
+    copy::require_pages(&source)?;
     // From the first reading on, this is one view of the ledger. A daemon writes on beside it.
     source.execute_batch("BEGIN")?;
     let head = Edge::load(&source)?.head(&source)?;

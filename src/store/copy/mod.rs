@@ -24,6 +24,7 @@ use crate::wire::EventKind;
 use pages::SqlitePages;
 
 pub use pages::page_faults;
+pub(super) use pages::require_pages;
 pub use reading::Reading;
 
 /// How much of the file may be mapped into memory, which saves copying each page; SQLite maps 2 GiB.
@@ -197,7 +198,7 @@ impl LedgerCopy {
     /// # Errors
     /// When the file cannot be read, or is written all the time, or not by this build.
     pub fn second(&self) -> Result<Self, StoreError> {
-        SqlitePages::require(&self.connection)?;
+        require_pages(&self.connection)?;
         let second = Self::open(&self.path)?;
         // The pages that are left to it lie apart, and with each that is mapped come its neighbours, for nothing.
         second.connection.query_row("PRAGMA mmap_size = 0", [], |_| Ok(()))?;

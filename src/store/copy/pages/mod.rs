@@ -22,6 +22,7 @@ use crate::store::StoreError;
 pub(super) use cursor::{Cursor, Tree};
 use header::Header;
 use node::Tiles;
+pub(in super::super) use source::require_pages;
 pub(super) use source::{Source, SqlitePages};
 pub(super) use usage::Usage;
 

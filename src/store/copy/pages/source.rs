@@ -21,20 +21,20 @@ pub(in super::super) struct SqlitePages<'c> {
     count: u32,
 }
 
-impl<'c> SqlitePages<'c> {
-    /// Whether the SQLite of this build gives them out at all.
-    pub(in super::super) fn require(connection: &Connection) -> Result<(), StoreError> {
-        let sql = "SELECT sqlite_compileoption_used('ENABLE_DBPAGE_VTAB')";
-        if connection.query_row(sql, [], |row| row.get(0))? {
-            return Ok(());
-        }
-        Err(StoreError::Unavailable(
-            "this psfca was built with an SQLite that does not give out its pages; build it with LIBSQLITE3_FLAGS as \
-             .cargo/config.toml has them"
-                .to_owned(),
-        ))
+/// Refuses a build whose SQLite does not give its pages out.
+pub(in super::super::super) fn require_pages(connection: &Connection) -> Result<(), StoreError> {
+    let sql = "SELECT sqlite_compileoption_used('ENABLE_DBPAGE_VTAB')";
+    if connection.query_row(sql, [], |row| row.get(0))? {
+        return Ok(());
     }
+    Err(StoreError::Unavailable(
+        "this psfca was built with an SQLite that does not give out its pages; build it in its own directory, or with \
+         LIBSQLITE3_FLAGS as .cargo/config.toml has them"
+            .to_owned(),
+    ))
+}
 
+impl<'c> SqlitePages<'c> {
     pub(in super::super) fn new(connection: &'c Connection) -> Result<Self, StoreError> {
         let count = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
         let statement = connection.prepare("SELECT data FROM sqlite_dbpage WHERE pgno = ?1")?;
