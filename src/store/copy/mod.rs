@@ -203,11 +203,12 @@ impl LedgerCopy {
         // The pages that are left to it lie apart, and with each that is mapped come its neighbours, for nothing.
         second.connection.query_row("PRAGMA mmap_size = 0", [], |_| Ok(()))?;
         let version = || self.connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0));
-        let again = |connection: &Connection| connection.execute_batch("COMMIT; BEGIN");
         for _ in 0..MAX_TRIES {
             self.connection.execute_batch("COMMIT")?;
             let before = version();
-            let begun = again(&second.connection)
+            let begun = second
+                .connection
+                .execute_batch("COMMIT; BEGIN")
                 .and_then(|()| second.connection.pragma_query_value(None, "user_version", |_| Ok(())));
             // Whatever comes to an error, this copy stays within a transaction.
             self.connection.execute_batch("BEGIN")?;

@@ -1,12 +1,22 @@
 //! Who waits for the writer, and for how much it has room.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::Poll;
 
 use tokio::task::unconstrained;
 
 use super::*;
 use crate::store::QUEUE;
+
+/// Begins each of them; none is answered.
+async fn all_wait<F: Future + Unpin>(waiting: &mut [F]) {
+    let begin = poll_fn(|context| {
+        assert!(waiting.iter_mut().all(|future| Pin::new(future).poll(context).is_pending()));
+        Poll::Ready(())
+    });
+    unconstrained(begin).await;
+}
 
 #[tokio::test]
 async fn more_requests_than_the_queue_holds_are_all_recorded_and_every_signature_is_stored() {
@@ -20,11 +30,7 @@ async fn more_requests_than_the_queue_holds_are_all_recorded_and_every_signature
     hold();
     let mut waiting: Vec<_> =
         (0..count).map(|number| Box::pin(store.record(draft(number, Condition::Always)))).collect();
-    let all_wait = poll_fn(|context| {
-        assert!(waiting.iter_mut().all(|record| record.as_mut().poll(context).is_pending()));
-        Poll::Ready(())
-    });
-    unconstrained(all_wait).await;
+    all_wait(&mut waiting).await;
     let_go();
     let mut recorded = Vec::new();
     for record in waiting {
@@ -48,11 +54,7 @@ async fn who_gives_up_takes_no_place_and_a_store_that_closes_answers_everybody()
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut waiting: Vec<_> =
         (0..count).map(|number| Box::pin(store.record(draft(number, Condition::Always)))).collect();
-    let all_wait = poll_fn(|context| {
-        assert!(waiting.iter_mut().all(|record| record.as_mut().poll(context).is_pending()));
-        Poll::Ready(())
-    });
-    unconstrained(all_wait).await;
+    all_wait(&mut waiting).await;
     // Some have a place in the queue, and some of the others wait for one.
     let staying: Vec<_> =
         waiting.into_iter().enumerate().filter(|(number, _)| number % 3 == 0).map(|(_, record)| record).collect();
