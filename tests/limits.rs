@@ -214,6 +214,14 @@ async fn a_host_is_urgent_by_its_newest_certificates_for_names_that_it_may_still
     books.issue(std::slice::from_ref(&host), 2).await;
     let _ = books.ca.store.probe().await;
     assert!(!is_urgent(&host).await);
+    let sql = rusqlite::Connection::open(psfca::init::ledger_path(&books.state())).unwrap();
+    let lost = "UPDATE certificate SET released = 0
+                WHERE idx = (SELECT max(idx) FROM certificate WHERE name = 'app.psf.io')";
+    assert_eq!(sql.execute(lost, []).unwrap(), 1);
+    assert!(is_urgent(&host).await, "its answer was lost, so the host has what it had before");
+    books.issue(std::slice::from_ref(&host), 2).await;
+    let _ = books.ca.store.probe().await;
+    assert!(!is_urgent(&host).await);
     // Identities live 30 days.
     books.clock.set(23 * 24 * HOUR);
     assert!(is_urgent(&stranger).await);

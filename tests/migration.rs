@@ -19,9 +19,10 @@ fn as_version_1(file: &Path, directory: &Path) -> PathBuf {
     sql.execute_batch("PRAGMA journal_mode = WAL").unwrap();
     sql.execute_batch(VERSION_1).unwrap();
     sql.execute("ATTACH ?1 AS newer", [file.to_str().unwrap()]).unwrap();
-    for table in ["entry", "tile_hash", "tile_time", "event", "token", "declaration"] {
+    for table in ["entry", "tile_hash", "event", "token", "declaration"] {
         sql.execute(&format!("INSERT INTO main.{table} SELECT * FROM newer.{table}"), []).unwrap();
     }
+    sql.execute("INSERT INTO main.tile_time SELECT idx, earliest, latest FROM newer.tile_time", []).unwrap();
     sql.execute("INSERT INTO main.host SELECT name, state = 'enabled', enrolled FROM newer.host", []).unwrap();
     let certificates = "INSERT INTO main.certificate
         SELECT idx, serial, name, host, role, recorded, not_after, tbs, signature
@@ -54,7 +55,7 @@ async fn a_ledger_of_version_1_is_opened_and_then_verifies_with_every_signature(
     assert_eq!(code, Some(1));
     assert_eq!(
         said,
-        "psfca: the ledger has schema version 1, this psfca reads version 6; starting psfca serve of this \
+        "psfca: the ledger has schema version 1, this psfca reads version 7; starting psfca serve of this \
          version once upgrades it, for good; until then the psfca that wrote it can read it\n"
     );
     assert_eq!(std::fs::read(&old).unwrap(), before, "reading changes nothing");

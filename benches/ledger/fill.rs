@@ -37,6 +37,8 @@ pub(crate) struct Filler {
     begin: Timestamp,
     entries: u64,
     hosts: u64,
+    /// Names of each host.
+    names_each: u64,
     /// The to-be-signed bytes of a real certificate, and where its serial lies in them.
     template: (Vec<u8>, usize),
     drafted: u64,
@@ -44,12 +46,12 @@ pub(crate) struct Filler {
 
 impl Filler {
     /// A new ledger.
-    pub(crate) async fn begin(path: &Path, entries: u64) -> Self {
+    pub(crate) async fn begin(path: &Path, entries: u64, names_each: u64) -> Self {
         let template = found(path).await;
         let store = Arc::new(Store::open(path).unwrap());
         let begin = Timestamp::from_unix(BEGIN).minus(Duration::from_secs(SPAN));
         let hosts = (entries / 400).min(5_000);
-        Self { path: path.to_owned(), store, begin, entries, hosts, template, drafted: 0 }
+        Self { path: path.to_owned(), store, begin, entries, hosts, names_each, template, drafted: 0 }
     }
 
     /// Appends until there are so many entries; how many a second, and what one alone took.
@@ -133,11 +135,11 @@ impl Filler {
     }
 
     fn record(&self, at: Timestamp, number: u64) -> CertificateRecord {
-        let name = number % NAMES;
+        // Spreads the hosts; each has names of its own.
+        let host = (number.wrapping_mul(2_654_435_761) >> 7) % self.hosts;
+        let name = (host + number / 20 % self.names_each) % NAMES;
         let place = |line| Place { file: "salt/ca-config/tls.yaml".into(), line };
         let old = number < OLD;
-        // Spreads the hosts over the names.
-        let host = number.wrapping_mul(2_654_435_761) >> 7;
         let role = match name {
             _ if old => "retired",
             0..300 => "web",

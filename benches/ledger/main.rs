@@ -1,4 +1,4 @@
-//! What the ledger takes at its full size: `cargo bench --bench ledger -- [--entries N] [--dir DIR]`.
+//! What the ledger takes at its full size: `cargo bench --bench ledger -- [--entries N] [--names-each N] [--dir DIR]`.
 //!
 //! It makes a ledger of that many entries by the store's own verbs, and prints what appending, opening,
 //! listing, verifying and dropping bodies took. A ledger that an earlier run left in DIR is taken as it
@@ -27,18 +27,25 @@ use support::stored_ledger::BEGIN;
 /// What is measured.
 struct Wanted {
     entries: u64,
+    /// Names of each host.
+    names_each: u64,
     dir: Option<PathBuf>,
 }
 
 fn wanted() -> Wanted {
-    let mut wanted = Wanted { entries: 5_000_000, dir: None };
+    let mut wanted = Wanted { entries: 5_000_000, names_each: 4, dir: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--entries" => wanted.entries = words.next().and_then(|n| n.parse().ok()).expect("--entries NUMBER"),
+            "--names-each" => {
+                wanted.names_each = words.next().and_then(|n| n.parse().ok()).expect("--names-each NUMBER")
+            }
             "--dir" => wanted.dir = Some(words.next().expect("--dir DIRECTORY").into()),
             "--bench" => {} // said by cargo
-            other => panic!("unknown word {other}; there are --entries NUMBER and --dir DIRECTORY"),
+            other => {
+                panic!("unknown word {other}; there are --entries NUMBER, --names-each NUMBER and --dir DIRECTORY")
+            }
         }
     }
     assert!(wanted.entries >= 10_000, "below 10,000 entries there is nothing to see");
@@ -47,12 +54,12 @@ fn wanted() -> Wanted {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let Wanted { entries, dir } = wanted();
+    let Wanted { entries, names_each, dir } = wanted();
     let temporary = tempfile::tempdir().unwrap();
     let path = dir.as_deref().unwrap_or(temporary.path()).join("ledger.sqlite3");
 
     if !path.exists() {
-        fill(&path, entries).await;
+        fill(&path, entries, names_each).await;
     }
     let now = Timestamp::from_unix(BEGIN);
 
@@ -78,11 +85,11 @@ async fn main() {
     listing::measure(&Store::open(&path).unwrap(), now).await;
 }
 
-async fn fill(path: &Path, entries: u64) {
+async fn fill(path: &Path, entries: u64, names_each: u64) {
     println!("# Appending");
     println!("Whole rate: 512 requests at a time. Alone: one request, answered before the next.");
     println!("{:>10} {:>14} {:>12} {:>12}", "entries", "appended/s", "alone, ms", "p99, ms");
-    let mut filler = Filler::begin(path, entries).await;
+    let mut filler = Filler::begin(path, entries, names_each).await;
     for mark in marks(entries) {
         let (rate, alone) = filler.fill_to(mark).await;
         println!("{mark:>10} {rate:>14.0} {:>12.2} {:>12.2}", alone.median(), alone.p99());

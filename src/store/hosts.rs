@@ -3,15 +3,16 @@
 use rusqlite::{Connection, Transaction, params};
 use tokio::sync::oneshot::Sender;
 
-use super::listing::{StoredEntry, page};
+use super::listing::{StoredEntry, stored_entry};
+use super::segments::{segment, segments};
 use super::tiles::Edge;
+use super::times::Range;
 use super::verbs::{Verb, append_event};
 use super::{Host, Projection, RecordError, Store, StoreError, read};
 use crate::clock::Timestamp;
 use crate::host::{HostAction, HostChange, HostState};
 use crate::ledger::Event;
 use crate::name::HostName;
-use crate::wire::{AuditQuery, EventKind};
 
 /// Most certificates of a host that are listed.
 const MOST_LISTED: usize = 100;
@@ -89,30 +90,29 @@ impl Store {
 
 /// Looks at all that the host ever had, and keeps no more than is listed.
 fn still_valid(connection: &Connection, host: &HostName, now: Timestamp) -> Result<StillValid, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT idx, name, not_after FROM certificate INDEXED BY certificate_by_host
-         WHERE host = ?1 AND not_after >= ?2 ORDER BY idx DESC",
-    )?;
-    let mut rows = statement.query(params![host.as_str(), now.unix()])?;
+    let sql = concat!(
+        "SELECT idx, name, not_after FROM certificate INDEXED BY certificate_by_host WHERE ",
+        segment!("idx"),
+        " = ",
+        segment!("?1"),
+        " AND host = ?3 AND idx >= ?1 AND idx < ?2 AND not_after >= ?4 ORDER BY idx DESC"
+    );
+    let mut statement = connection.prepare_cached(sql)?;
     let (mut listed, mut more, mut last_end) = (Vec::new(), 0, None);
-    while let Some(row) = rows.next()? {
-        last_end = last_end.max(Some(Timestamp::from_unix(row.get(2)?)));
-        if listed.len() < MOST_LISTED {
-            listed.push((row.get::<_, String>(1)?, std::cmp::Reverse(row.get::<_, u64>(0)?)));
-        } else {
-            more += 1;
+    for Range { start, end } in segments(connection, &[Range::ALL])? {
+        let mut rows = statement.query(params![start, end, host.as_str(), now.unix()])?;
+        while let Some(row) = rows.next()? {
+            last_end = last_end.max(Some(Timestamp::from_unix(row.get(2)?)));
+            if listed.len() < MOST_LISTED {
+                listed.push((row.get::<_, String>(1)?, std::cmp::Reverse(row.get::<_, i64>(0)?)));
+            } else {
+                more += 1;
+            }
         }
     }
     listed.sort();
-    let newest = listed.into_iter().map(|(_, index)| certificate(connection, index.0, now));
+    let newest = listed.into_iter().map(|(_, index)| stored_entry(connection, index.0));
     Ok(StillValid { newest: newest.collect::<Result<_, _>>()?, more, last_end })
-}
-
-fn certificate(connection: &Connection, index: u64, now: Timestamp) -> Result<StoredEntry, StoreError> {
-    let event = Some(EventKind::Certificate);
-    let query = AuditQuery { event, before: Some(index + 1), limit: Some(1), ..AuditQuery::default() };
-    let found = page(connection, &query, now)?.0.pop().filter(|entry| entry.index == index);
-    found.ok_or_else(|| StoreError::Damaged(format!("entry {index} is missing")))
 }
 
 /// [`Store::change_host`].

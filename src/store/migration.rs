@@ -16,12 +16,13 @@ pub(super) struct Step {
 }
 
 /// Every step, in order.
-pub(super) const STEPS: [Step; 5] = [
+pub(super) const STEPS: [Step; 6] = [
     Step { to: 2, sql: BODIES },
     Step { to: 3, sql: HOSTS_AND_BACKUPS },
     Step { to: 4, sql: RENEWALS },
     Step { to: 5, sql: WAYS_IN },
     Step { to: 6, sql: REPORTS },
+    Step { to: 7, sql: SEGMENTS },
 ];
 
 /// Version 2: bodies lie apart from the columns of the listing, so that they can be dropped.
@@ -144,6 +145,40 @@ CREATE TABLE report (
     error     TEXT,
     PRIMARY KEY (host, name)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Version 7: what is appended changes the same few pages of an index, however long the ledger is; the newest
+/// certificate of each holder has a row; and a tile has the last end of its certificates. Of an identity, which has its
+/// host's name, no role is kept.
+const SEGMENTS: &str = "
+ALTER TABLE tile_time RENAME TO tile_time_of_version_6;
+CREATE TABLE tile_time (
+    idx      INTEGER PRIMARY KEY,
+    earliest INTEGER NOT NULL,
+    latest   INTEGER NOT NULL,
+    last_end INTEGER
+) STRICT;
+INSERT INTO tile_time
+    SELECT idx, earliest, latest, (
+        SELECT max(not_after) FROM certificate WHERE certificate.idx >= old.idx * 256 AND certificate.idx < (old.idx + 1) * 256
+    )
+    FROM tile_time_of_version_6 AS old;
+DROP TABLE tile_time_of_version_6;
+DROP INDEX certificate_by_name;
+DROP INDEX certificate_by_host;
+DROP INDEX certificate_by_role;
+DROP INDEX certificate_by_holder;
+CREATE INDEX certificate_by_name ON certificate (idx >> 12, name);
+CREATE INDEX certificate_by_host ON certificate (idx >> 12, host) WHERE host IS NOT NULL;
+CREATE INDEX certificate_by_role ON certificate (idx >> 12, role) WHERE role IS NOT NULL;
+CREATE TABLE holder (
+    host TEXT NOT NULL,
+    name TEXT NOT NULL,
+    idx  INTEGER NOT NULL REFERENCES certificate (idx),
+    PRIMARY KEY (host, name)
+) STRICT, WITHOUT ROWID;
+INSERT INTO holder
+    SELECT host, name, max(idx) FROM certificate WHERE host IS NOT NULL AND role IS NOT NULL GROUP BY host, name;
 ";
 
 /// Takes every step that leads further than `found`.

@@ -25,6 +25,8 @@ mod restoration;
 mod retention;
 mod salt_keys;
 mod schema;
+mod segments;
+mod selection;
 #[cfg(test)]
 mod tests;
 mod tiles;

@@ -116,7 +116,7 @@ impl Store {
             if *lock(&progress) == Progress::Unwanted {
                 return Err(StoreError::Closed);
             }
-            let outcome = query(&connection);
+            let outcome = read_as_of_now(&connection, query);
             *lock(&progress) = Progress::Done;
             outcome
         };
@@ -131,6 +131,18 @@ impl Store {
         let reader = Arc::clone(&self.reader);
         tokio::task::spawn_blocking(move || query(&lock(&reader))).await.map_err(|_| StoreError::Closed)?
     }
+}
+
+/// Runs `query` beside a statement that stays open. Everything that it reads is the ledger of one moment, and an interrupt
+/// that comes between two of its own statements is not lost: SQLite forgets one as soon as no statement is open.
+fn read_as_of_now<T>(
+    connection: &Connection,
+    query: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut open = connection.prepare_cached("SELECT 1 FROM sqlite_schema")?;
+    let mut rows = open.query([])?;
+    rows.next()?;
+    query(connection)
 }
 
 /// How a query stands for the caller who waits for it.

@@ -273,7 +273,7 @@ impl Record {
 
     fn append(&self, transaction: &Transaction<'_>, edge: &mut Edge) -> Result<Recorded, StoreError> {
         let draft = &self.draft;
-        let index = append(transaction, edge, &draft.entry, draft.at)?;
+        let index = append(transaction, edge, &draft.entry, draft.at, Some(draft.record.not_after))?;
         let record = &draft.record;
         transaction
             .prepare_cached(
@@ -292,6 +292,14 @@ impl Record {
         transaction
             .prepare_cached("INSERT INTO body (idx, tbs) VALUES (?1, ?2)")?
             .execute(params![index, &*draft.tbs])?;
+        if let (Some(host), Some(_)) = (&record.host, record.rule.role()) {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO holder (host, name, idx) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (host, name) DO UPDATE SET idx = excluded.idx",
+                )?
+                .execute(params![host.as_str(), record.name, index])?;
+        }
         if let Condition::Renewal { identity } = &draft.condition {
             identities::renewed(transaction, identity, record.key_sha256, index)?;
         }

@@ -15,12 +15,12 @@ use crate::name::{DnsName, HostName};
 use crate::serial::Serial;
 use crate::wire::{Deployment, Holder, HostReport, ReportAnswer};
 
-/// The holder after another: one search, however many certificates each has.
-pub(super) const NEXT: &str = "SELECT host, name FROM certificate INDEXED BY certificate_by_holder
-    WHERE host IS NOT NULL AND (host, name) > (?1, ?2) ORDER BY host, name LIMIT 1";
-/// The newest service certificate of a holder. Of an identity, which has its host's name, no role is kept.
-pub(super) const NEWEST: &str = "SELECT serial, recorded, not_after FROM certificate INDEXED BY certificate_by_holder
-    WHERE host = ?1 AND name = ?2 AND role IS NOT NULL ORDER BY idx DESC LIMIT 1";
+/// So many holders after another, each with its newest certificate.
+pub(super) const AFTER: &str = "SELECT holder.host, holder.name, serial, recorded, not_after
+    FROM holder CROSS JOIN certificate ON certificate.idx = holder.idx
+    WHERE (holder.host, holder.name) > (?1, ?2) ORDER BY holder.host, holder.name LIMIT ?3";
+/// Whether a host was ever given a name.
+pub(super) const HOLDS: &str = "SELECT 1 FROM holder WHERE host = ?1 AND name = ?2";
 
 /// A report on its way into the store.
 #[derive(Debug, Clone)]
@@ -57,25 +57,27 @@ impl Store {
         limit: usize,
     ) -> Result<(Vec<Holding>, Option<Holder>), StoreError> {
         self.read_at_leisure(move |connection| {
-            let mut page = Vec::new();
-            let mut last = match (&after, &host) {
-                (Some(after), _) => (after.host.to_string(), after.name.to_string()),
+            let (after_host, after_name) = match (&after, &host) {
+                (Some(after), _) => (after.host.as_str(), after.name.as_str()),
                 // Before every name.
-                (None, Some(host)) => (host.to_string(), String::new()),
-                (None, None) => Default::default(),
+                (None, Some(host)) => (host.as_str(), ""),
+                (None, None) => ("", ""),
             };
-            for _ in 0..limit {
-                let Some(next) = next_holder(connection, &last)? else { return Ok((page, None)) };
-                let holder = holder(&next)?;
+            let mut statement = connection.prepare_cached(AFTER)?;
+            let mut rows =
+                statement.query(params![after_host, after_name, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+            let (mut page, mut last, mut looked_at) = (Vec::new(), None, 0);
+            while let Some(row) = rows.next()? {
+                let holder = holder(row)?;
                 if host.as_ref().is_some_and(|host| *host != holder.host) {
                     return Ok((page, None));
                 }
                 if name.as_ref().is_none_or(|name| *name == holder.name) {
-                    page.extend(holding(connection, holder)?);
+                    page.push(holding(connection, holder.clone(), row)?);
                 }
-                last = next;
+                (last, looked_at) = (Some(holder), looked_at + 1);
             }
-            Ok((page, Some(holder(&last)?)))
+            Ok((page, last.filter(|_| looked_at == limit)))
         })
         .await
     }
@@ -89,27 +91,17 @@ impl Store {
     }
 }
 
-fn holder((host, name): &(String, String)) -> Result<Holder, StoreError> {
-    let parsed = HostName::parse(host).ok().zip(DnsName::parse(name).ok());
+fn holder(row: &Row<'_>) -> Result<Holder, StoreError> {
+    let (host, name): (String, String) = (row.get(0)?, row.get(1)?);
+    let parsed = HostName::parse(&host).ok().zip(DnsName::parse(&name).ok());
     let parsed = parsed.map(|(host, name)| Holder { host, name });
     parsed.ok_or_else(|| StoreError::Damaged(format!("{host:?} and {name:?} are no host and name")))
 }
 
-fn next_holder(
-    connection: &Connection,
-    (host, name): &(String, String),
-) -> Result<Option<(String, String)>, StoreError> {
-    let mut statement = connection.prepare_cached(NEXT)?;
-    Ok(statement.query_row([host, name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
-}
-
-fn holding(connection: &Connection, holder: Holder) -> Result<Option<Holding>, StoreError> {
-    let mut statement = connection.prepare_cached(NEWEST)?;
-    let row = |row: &Row<'_>| Ok((serial(row, 0)?, row.get(1)?, row.get(2)?));
-    let found = statement.query_row([holder.host.as_str(), holder.name.as_str()], row).optional()?;
-    let Some((serial, recorded, not_after)) = found else { return Ok(None) };
+fn holding(connection: &Connection, holder: Holder, row: &Row<'_>) -> Result<Holding, StoreError> {
+    let (serial, recorded, not_after) = (serial(row, 2)?, row.get(3)?, row.get(4)?);
     let (recorded, not_after) = (Timestamp::from_unix(recorded), Timestamp::from_unix(not_after));
-    Ok(Some(Holding { told: told(connection, &holder)?, holder, serial, recorded, not_after }))
+    Ok(Holding { told: told(connection, &holder)?, holder, serial, recorded, not_after })
 }
 
 fn told(connection: &Connection, holder: &Holder) -> Result<Option<Told>, StoreError> {
@@ -234,7 +226,7 @@ fn run(transaction: &Transaction<'_>, sql: &str, values: impl rusqlite::Params) 
 }
 
 fn holds(connection: &Connection, host: &HostName, name: &DnsName) -> Result<bool, StoreError> {
-    Ok(connection.prepare_cached(NEWEST)?.exists([host.as_str(), name.as_str()])?)
+    Ok(connection.prepare_cached(HOLDS)?.exists([host.as_str(), name.as_str()])?)
 }
 
 impl Verb for KeepReport {

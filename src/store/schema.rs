@@ -9,8 +9,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{StoreError, migration};
 
-/// Pages in the log from which on it is written back: 32 MiB. Each certificate touches a page of every
-/// index, and those of an index lie apart; in a longer log the same page is written back once.
+/// Pages in the log from which on it is written back: 32 MiB. One commit after another changes the same pages at the
+/// ends of tables and indexes; the longer the log, the more seldom each of them is written back.
 const LOG_PAGES: u32 = 8_192;
 /// What the writer keeps of the file in memory, in KiB.
 const WRITER_CACHE: i64 = 16 * 1_024;
@@ -19,7 +19,7 @@ const WRITER_CACHE: i64 = 16 * 1_024;
 const STATEMENTS: usize = 128;
 
 /// What `PRAGMA user_version` says of the tables below. Every older version has a step in `migration`.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 /// What `PRAGMA application_id` says: `psfc` in ASCII. Other programs count their versions too.
 const APPLICATION: i64 = 0x7073_6663;
 
@@ -39,18 +39,21 @@ CREATE TABLE tile_hash (
     PRIMARY KEY (level, idx)
 ) STRICT, WITHOUT ROWID;
 
--- The range of the times in each whole tile of 256 entries: where a listing by time has to look.
+-- The range of the times in each whole tile of 256 entries, and the last end of its certificates: where a listing
+-- by time, or of what expires, has to look.
 CREATE TABLE tile_time (
     idx      INTEGER PRIMARY KEY,
     earliest INTEGER NOT NULL,
-    latest   INTEGER NOT NULL
+    latest   INTEGER NOT NULL,
+    last_end INTEGER
 ) STRICT;
 
 -- What the listing needs of a certificate's entry; released once its signature was stored, dropped
--- once its body was. Every index ends in the row's number, which is idx, so each of them gives a
--- filtered listing in order. The one by the end has what still has a body, since that is what retention
--- looks for, and the one by the state what was not released, since nearly everything else was. The one by
--- the holder, a host and a name, leads from each holder to the next, and to its newest certificate.
+-- once its body was. Every index ends in the row's number, which is idx, so each of them gives what it is
+-- asked for in order. Those by name, host and role begin with the number of the segment, 4,096 entries
+-- long: what is appended changes the few pages of the newest segment, however long the ledger is, and a search
+-- goes from segment to segment. The one by the end has what still has a body, since that is what retention
+-- looks for, and the one by the state what was not released, since nearly everything else was.
 CREATE TABLE certificate (
     idx       INTEGER PRIMARY KEY REFERENCES entry (idx),
     serial    BLOB NOT NULL,
@@ -63,12 +66,19 @@ CREATE TABLE certificate (
     dropped   INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX certificate_by_serial ON certificate (serial);
-CREATE INDEX certificate_by_name ON certificate (name);
-CREATE INDEX certificate_by_host ON certificate (host) WHERE host IS NOT NULL;
-CREATE INDEX certificate_by_role ON certificate (role) WHERE role IS NOT NULL;
+CREATE INDEX certificate_by_name ON certificate (idx >> 12, name);
+CREATE INDEX certificate_by_host ON certificate (idx >> 12, host) WHERE host IS NOT NULL;
+CREATE INDEX certificate_by_role ON certificate (idx >> 12, role) WHERE role IS NOT NULL;
 CREATE INDEX certificate_by_end ON certificate (not_after) WHERE dropped = 0;
 CREATE INDEX certificate_by_state ON certificate (released) WHERE released = 0;
-CREATE INDEX certificate_by_holder ON certificate (host, name) WHERE host IS NOT NULL;
+
+-- The newest service certificate of each name on each host.
+CREATE TABLE holder (
+    host TEXT NOT NULL,
+    name TEXT NOT NULL,
+    idx  INTEGER NOT NULL REFERENCES certificate (idx),
+    PRIMARY KEY (host, name)
+) STRICT, WITHOUT ROWID;
 
 -- What a certificate's entry is the record of, for as long as it is kept. The signature comes after
 -- the entry, or never.

@@ -26,12 +26,13 @@ pub(super) trait Verb: Send {
     fn failed(self: Box<Self>, error: StoreError);
 }
 
-/// Appends an entry to the ledger; the only place that hands out indices.
+/// Appends an entry to the ledger; the only place that hands out indices. `end` is that of a certificate.
 pub(super) fn append(
     transaction: &Transaction<'_>,
     edge: &mut Edge,
     entry: &EncodedEntry,
     at: Timestamp,
+    end: Option<Timestamp>,
 ) -> Result<u64, StoreError> {
     let index = edge.size();
     transaction.prepare_cached("INSERT INTO entry (idx, bytes, leaf_hash) VALUES (?1, ?2, ?3)")?.execute(params![
@@ -40,7 +41,7 @@ pub(super) fn append(
         entry.leaf_hash().as_bytes()
     ])?;
     edge.push(transaction, entry.leaf_hash())?;
-    times::note_time(transaction, index, at)?;
+    times::note_times(transaction, index, at, end)?;
     Ok(index)
 }
 
@@ -52,7 +53,7 @@ pub(super) fn append_event(
     event: Event,
 ) -> Result<u64, StoreError> {
     let (kind, host) = (event.kind(), event.host().cloned());
-    let index = append(transaction, edge, &Entry::new(at, event).encode()?, at)?;
+    let index = append(transaction, edge, &Entry::new(at, event).encode()?, at, None)?;
     transaction
         .prepare_cached("INSERT INTO event (idx, event, host, recorded) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![index, kind.as_str(), host.as_ref().map(HostName::as_str), at.unix()])?;

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::tiles::{Edge, Head, StoredNodes};
 use super::verbs::Verb;
-use super::{Projection, StoreError, read, restoration, schema};
+use super::{Projection, StoreError, read, restoration, schema, times};
 
 /// Most verbs in one commit.
 const BATCH: usize = 256;
@@ -167,6 +167,7 @@ pub(super) struct Opened {
 impl Opened {
     pub(super) fn new(connection: Connection) -> Result<Self, StoreError> {
         let edge = Edge::load(&connection)?;
+        times::require_whole(&connection, edge.size())?;
         Ok(Self { connection, edge })
     }
 

@@ -149,7 +149,7 @@ impl<'p, 's> Pass<'p, 's> {
         if let Event::Certificate(record) = &event {
             return self.certificate(index, &CertificateView::of(time, record), row);
         }
-        self.tables.time(index, time);
+        self.tables.note_times(index, time, None);
         if row.certificate.is_some() || row.body.is_some() {
             self.find(index, "the entry is no certificate's, but has a row in certificate or body");
         }
@@ -187,7 +187,7 @@ impl<'p, 's> Pass<'p, 's> {
 
     /// Compares the rows beside a certificate's entry with what it says.
     fn certificate(&mut self, index: u64, entry: &CertificateView<'_>, row: &CopiedEntry<'_>) {
-        self.tables.time(index, entry.time);
+        self.tables.note_times(index, entry.time, Some(entry.not_after));
         if row.event.is_some() {
             self.find(index, "a certificate's entry has a row in event");
         }

@@ -32,8 +32,8 @@ pub(super) struct Tables {
     /// Which of them are whose.
     tokens_of: HashMap<HostName, Vec<Vec<u8>>>,
     declarations: Rows,
-    /// Earliest and latest time of each tile.
-    times: Vec<(i64, i64)>,
+    /// Of each tile.
+    times: Vec<Times>,
 }
 
 /// The columns of `host` after its name.
@@ -53,15 +53,30 @@ mod token {
     pub(super) const SPENT_BY: usize = 3;
 }
 
+/// The times of entries, and the last end of the certificates among them.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    earliest: i64,
+    latest: i64,
+    last_end: Option<i64>,
+}
+
+impl Times {
+    fn join(&mut self, other: Self) {
+        self.earliest = self.earliest.min(other.earliest);
+        self.latest = self.latest.max(other.latest);
+        self.last_end = self.last_end.max(other.last_end);
+    }
+}
+
 impl Tables {
-    /// An entry was written at `time`.
-    pub(super) fn time(&mut self, index: u64, time: Timestamp) {
+    /// An entry was written at `time`; `end` is that of a certificate.
+    pub(super) fn note_times(&mut self, index: u64, time: Timestamp, end: Option<Timestamp>) {
         let time = time.unix();
+        let times = Times { earliest: time, latest: time, last_end: end.map(Timestamp::unix) };
         match self.times.last_mut() {
-            Some((earliest, latest)) if !index.is_multiple_of(TILE_WIDTH) => {
-                (*earliest, *latest) = ((*earliest).min(time), (*latest).max(time));
-            }
-            _ => self.times.push((time, time)),
+            Some(tile) if !index.is_multiple_of(TILE_WIDTH) => tile.join(times),
+            _ => self.times.push(times),
         }
     }
 
@@ -244,8 +259,10 @@ impl Tables {
     /// Compares with what the file has; `whole_tiles` is how many tiles of entries are full.
     pub(super) fn compare(mut self, copy: &LedgerCopy, whole_tiles: u64, find: &mut dyn FnMut(Option<u64>, String)) {
         self.times.truncate(usize::try_from(whole_tiles).unwrap_or(usize::MAX));
-        let times = self.times.iter().zip(0u64..).map(|(&(earliest, latest), tile)| {
-            (tile.to_be_bytes().to_vec(), (tile * TILE_WIDTH, vec![Cell::Number(earliest), Cell::Number(latest)]))
+        let times = self.times.iter().zip(0u64..).map(|(&Times { earliest, latest, last_end }, tile)| {
+            let last_end = last_end.map_or(Cell::Nothing, Cell::Number);
+            let row = vec![Cell::Number(earliest), Cell::Number(latest), last_end];
+            (tile.to_be_bytes().to_vec(), (tile * TILE_WIDTH, row))
         });
         let plain = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         let tables: [(&str, &'static str, Rows, Print<'_>); 7] = [
@@ -255,7 +272,7 @@ impl Tables {
             ("salt_key", "SELECT host, key_sha256 FROM salt_key", self.salt_keys, &plain),
             ("token", "SELECT hash, host, expires, replaces, spent_by FROM token", self.tokens, &hex),
             ("declaration", "SELECT sha256, idx, since FROM declaration", self.declarations, &hex),
-            ("tile_time", "SELECT idx, earliest, latest FROM tile_time", times.collect(), &hex),
+            ("tile_time", "SELECT idx, earliest, latest, last_end FROM tile_time", times.collect(), &hex),
         ];
         for (name, sql, expected, print) in tables {
             match copy.table(sql) {

@@ -104,9 +104,10 @@ fn rows_that_no_entry_made_and_definitions_that_are_not_ours_are_found() {
         format!("INSERT INTO backup VALUES ('{}')", ledger().earlier),
         "INSERT INTO token VALUES (x'00', 'evil.psf.io', 9999999999, 1, NULL)".to_owned(),
         "INSERT INTO declaration VALUES (x'00', 1000000, 1, '[]')".to_owned(),
+        "INSERT INTO holder VALUES ('evil.psf.io', 'evil.psf.io', 5)".to_owned(),
         "INSERT INTO tile_hash VALUES (1, 1000, zeroblob(32))".to_owned(),
         "INSERT INTO tile_hash VALUES (0, 0, zeroblob(32))".to_owned(),
-        "INSERT INTO tile_time VALUES (1000, 1, 1)".to_owned(),
+        "INSERT INTO tile_time VALUES (1000, 1, 1, 1)".to_owned(),
     ];
     let definitions = [
         "DROP INDEX certificate_by_host",
@@ -114,7 +115,7 @@ fn rows_that_no_entry_made_and_definitions_that_are_not_ours_are_found() {
         "CREATE TRIGGER mine AFTER INSERT ON entry BEGIN DELETE FROM token; END",
         "DROP TABLE event",
         "ALTER TABLE host RENAME TO hosts",
-        "PRAGMA user_version = 7",
+        "PRAGMA user_version = 8",
     ];
     let scratch = Scratch::new();
     for sql in all.iter().map(String::as_str).chain(definitions) {
@@ -133,7 +134,7 @@ fn queries_in_the_place_of_tables_are_found_and_not_read() {
     let scratch = Scratch::new();
     for sql in [
         format!(
-            "DROP TABLE tile_time; CREATE VIEW tile_time (idx, earliest, latest) AS {ENDLESS} SELECT x, x, x FROM row WHERE x < 0"
+            "DROP TABLE tile_time; CREATE VIEW tile_time (idx, earliest, latest, last_end) AS {ENDLESS} SELECT x, x, x, x FROM row WHERE x < 0"
         ),
         // SQLite lets nobody take such a name who does not write it behind its back.
         format!(
@@ -160,7 +161,13 @@ fn a_ledger_that_was_cut_back_or_made_anew_is_found_by_the_checkpoint() {
         let file = scratch.tampered(&|sql| {
             let tables = ["entry", "certificate", "body", "event"];
             let cut = |table: &&str| sql.execute(&format!("DELETE FROM {table} WHERE idx >= ?1"), [to]).unwrap();
-            tables.iter().map(cut).sum()
+            let count = tables.iter().map(cut).sum();
+            sql.execute_batch(
+                "DELETE FROM holder;
+                 INSERT INTO holder SELECT host, name, max(idx) FROM certificate WHERE role IS NOT NULL GROUP BY host, name",
+            )
+            .unwrap();
+            count
         });
         findings(&file, false).0
     };
@@ -267,10 +274,11 @@ fn audit_verify_says_what_it_found_and_changes_nothing() {
     let (code, out, _) = run(&args);
     assert_eq!(code, Some(1));
     assert!(out.starts_with("entry 150: certificate.name is \"other\", by the entry it is "), "{out}");
-    assert!(out.ends_with("\n1 difference.\n"), "{out}");
+    assert!(out.contains("\nthe table holder does not have the newest of the table certificate\n"), "{out}");
+    assert!(out.ends_with("\n2 differences.\n"), "{out}");
     let (code, out, _) = run(&[&args[..], &["--json"]].concat());
     let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((code, &lines[0]["index"], &lines[1]["differences"]), (Some(1), &150.into(), &1.into()));
+    assert_eq!((code, &lines[0]["index"], &lines[2]["differences"]), (Some(1), &150.into(), &2.into()));
 
     let (code, _, error) = run(&args[..3]);
     assert!(code == Some(1) && error.contains("give that with --key"), "{error}");

@@ -127,7 +127,18 @@ fn changes() -> Vec<(&'static str, &'static str, Vec<Change>)> {
         with_delete(
             "tile_time",
             "idx",
-            &[("idx", "idx + 100"), ("earliest", "earliest - 1"), ("latest", "latest + 1")],
+            &[
+                ("idx", "idx + 100"),
+                ("earliest", "earliest - 1"),
+                ("latest", "latest + 1"),
+                ("last_end", "last_end - 1"),
+                ("last_end", "NULL"),
+            ],
+        ),
+        with_delete(
+            "holder",
+            "host || ' ' || name",
+            &[("host", "host || 'x'"), ("name", "name || 'x'"), ("idx", "idx - 1")],
         ),
         with_delete(
             "host",

@@ -9,7 +9,7 @@ const TABLES: [(&str, &str, &[&str]); 4] = [
     ("entry", CERTIFICATE, &["bytes", "leaf_hash"]),
     ("certificate", CERTIFICATE, &["serial", "name", "host", "role", "recorded", "not_after", "released", "dropped"]),
     ("body", CERTIFICATE, &["tbs", "signature"]),
-    ("tile_time", "1", &["earliest", "latest"]),
+    ("tile_time", "1", &["earliest", "latest", "last_end"]),
 ];
 /// One with everything that a certificate can have.
 const CERTIFICATE: &str = "(SELECT idx FROM certificate JOIN body USING (idx)

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use super::pages::record::{self, Value};
+use crate::store::segments::segment_of;
 
 /// Turns keys into numbers below [`PRIME`], by a secret that nobody knows.
 #[derive(Debug, Clone)]
@@ -22,7 +23,8 @@ impl Keyed {
                 hasher.write_i64(number);
                 0
             }
-            Key::Text(octets) => {
+            // Its segment follows from the index.
+            Key::Text(octets) | Key::Within(_, octets) => {
                 hasher.write(octets);
                 1
             }
@@ -84,15 +86,18 @@ pub(super) enum Key<'r> {
     Octets(&'r [u8]),
     /// Two texts.
     Pair(&'r [u8], &'r [u8]),
+    /// A text within a segment.
+    Within(i64, &'r [u8]),
 }
 
 impl<'r> Key<'r> {
-    /// The key of a row of an index over one column or two, and its index. None for what no index has: NULL, and pairs
-    /// of anything but texts.
+    /// The key of a row of an index over one column or two, and its index. None for what no index has: NULL, pairs of
+    /// anything but texts, and what does not lie in its segment.
     pub(super) fn of_row(record: &'r [u8], columns: usize) -> Option<(Self, u64)> {
         let (key, index) = match columns {
             2 => match record::read(record)? {
                 [Value::Text(first), Value::Text(second), index] => (Self::Pair(first, second), index),
+                [Value::Integer(segment), Value::Text(octets), index] => (Self::Within(segment, octets), index),
                 _ => return None,
             },
             _ => match record::read(record)? {
@@ -102,7 +107,11 @@ impl<'r> Key<'r> {
                 [Value::Null | Value::Real, _] => return None,
             },
         };
-        if let Value::Integer(index) = index { Some((key, numbered(index)?)) } else { None }
+        match (key, index) {
+            (Self::Within(segment, _), Value::Integer(index)) if segment_of(index) != segment => None,
+            (_, Value::Integer(index)) => Some((key, numbered(index)?)),
+            _ => None,
+        }
     }
 }
 
@@ -124,6 +133,7 @@ impl Last {
             Key::Text(_) => Key::Text(first),
             Key::Octets(_) => Key::Octets(first),
             Key::Pair(..) => Key::Pair(first, second),
+            Key::Within(number, _) => Key::Within(number, first),
         }
     }
 
@@ -134,6 +144,7 @@ impl Last {
             Key::Text(octets) => (Key::Text(none), octets, none),
             Key::Octets(octets) => (Key::Octets(none), octets, none),
             Key::Pair(first, second) => (Key::Pair(none, none), first, second),
+            Key::Within(number, octets) => (Key::Within(number, none), octets, none),
         };
         self.kind = kind;
         for (last, octets) in self.octets.iter_mut().zip([first, second]) {
@@ -258,5 +269,34 @@ mod tests {
             Key::of_row(&[4, 15, second, 1, b'a', b'b', 7], 2).map(|(key, index)| (key == Key::Pair(b"a", b"b"), index))
         };
         assert_eq!((pair(15), pair(14)), (Some((true, 7)), None));
+    }
+
+    #[test]
+    fn a_text_in_a_segment_is_in_order_by_both_and_lies_in_that_of_its_index() {
+        let keyed = Keyed::new();
+        // A segment, a text, and an index of two octets.
+        let content = |rows: &[(u8, u8, u16)]| {
+            let mut content = InOrder::new(&keyed);
+            for (segment, text, index) in rows {
+                let record = [&[4, 1, 15, 2, *segment, *text][..], &index.to_be_bytes()].concat();
+                content.add(Key::of_row(&record, 2));
+            }
+            content.end()
+        };
+        let expected = content(&[(0, b'a', 7), (0, b'b', 5), (1, b'a', 4_096), (1, b'a', 5_000)]);
+        let mut same = Content::NONE;
+        for (text, index) in [(b"a", 5_000), (b"a", 4_096), (b"a", 7), (b"b", 5)] {
+            same.add(keyed.number(Key::Text(text)), index);
+        }
+        assert_eq!(expected, Some(same));
+        for none in [
+            &[(0, b'b', 5), (0, b'a', 7)][..],
+            &[(1, b'a', 4_096), (0, b'b', 5)],
+            &[(0, b'a', 7), (0, b'a', 5)],
+            &[(0, b'a', 4_096)],
+            &[(1, b'a', 4_095)],
+        ] {
+            assert_eq!(content(none), None, "{none:?}");
+        }
     }
 }

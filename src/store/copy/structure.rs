@@ -5,6 +5,8 @@
 //! added up by the pass, which reads its rows anyhow. So does the type of each of their cells: SQLite
 //! would read all rows once more for it.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, Statement};
 
 use super::super::{StoreError, schema};
@@ -31,33 +33,39 @@ const SMALL: [&str; 11] = [
 /// The tables over which the entries are passed.
 pub(super) const PASSED: [&str; 4] = ["entry", "certificate", "body", "event"];
 
-/// The indexes of those: the table, the name, and how many columns it is over.
+/// The indexes of those: the table, the name, and how many columns it is over. The table `holder` is one of the newest
+/// rows alone.
 const INDEXES: [(&str, &str, usize); 9] = [
     ("certificate", "certificate_by_serial", 1),
-    ("certificate", "certificate_by_name", 1),
-    ("certificate", "certificate_by_host", 1),
-    ("certificate", "certificate_by_role", 1),
+    ("certificate", "certificate_by_name", 2),
+    ("certificate", "certificate_by_host", 2),
+    ("certificate", "certificate_by_role", 2),
     ("certificate", "certificate_by_end", 1),
     ("certificate", "certificate_by_state", 1),
-    ("certificate", "certificate_by_holder", 2),
     ("event", "event_by_kind", 1),
     ("event", "event_by_host", 1),
+    ("certificate", HOLDER, 2),
 ];
-/// How many of them are of `certificate`.
-const OF_CERTIFICATES: usize = 7;
+/// How many of them are indexes of `certificate`, and how many of `event`.
+const OF_CERTIFICATES: usize = 6;
+const OF_EVENTS: usize = 2;
+const HOLDER: &str = "holder";
 
 /// What is in the indexes of the large tables, or what has to be by the rows of those.
 #[derive(Debug, Clone)]
 pub(super) struct Indexed {
     keyed: Keyed,
-    /// In the order of [`INDEXES`]; none where an index is wrong anyhow.
+    /// In the order of [`INDEXES`], so the last is that of the holders; none where an index is wrong anyhow.
     contents: [Option<Content>; INDEXES.len()],
+    /// The newest service certificate of each holder, by its number. Two of n holders have one number, and then their
+    /// table seems wrong, with a probability of n² / 2⁶² at most.
+    newest: HashMap<u64, u64>,
 }
 
 /// Nothing yet. Two can be compared when both began as clones of one.
 impl Default for Indexed {
     fn default() -> Self {
-        Self { keyed: Keyed::new(), contents: [Some(Content::NONE); INDEXES.len()] }
+        Self { keyed: Keyed::new(), contents: [Some(Content::NONE); INDEXES.len()], newest: HashMap::new() }
     }
 }
 
@@ -66,31 +74,41 @@ impl Indexed {
     pub(super) fn add_certificate(&mut self, index: i64, row: &CopiedCertificate<'_>) {
         let CopiedCertificate { serial, name, host, role, recorded: _, not_after, released, dropped } = *row;
         let number = |key| self.keyed.number(key);
-        let (name, host) = (name.map(Key::Text).map(number), host.map(Key::Text).map(number));
+        let [name, host, role] = [name, host, role].map(|text| text.map(Key::Text).map(number));
         let keys: [_; OF_CERTIFICATES] = [
             serial.map(Key::Octets).map(number),
             name,
             host,
-            role.map(Key::Text).map(number),
+            role,
             not_after.filter(|_| dropped == Some(0)).map(Key::Number).map(number),
             released.filter(|released| *released == 0).map(Key::Number).map(number),
-            host.zip(name).map(|(host, name)| pair(host, name)),
         ];
         add(index, keys, &mut self.contents);
+        // Of an identity no role is kept.
+        if let (Some(name), Some(host), Some(_), Some(index)) = (name, host, role, numbered(index)) {
+            self.newest.insert(pair(host, name), index);
+        }
     }
 
     /// Adds a row of `event`.
     pub(super) fn add_event(&mut self, index: i64, row: &CopiedEvent<'_>) {
         let CopiedEvent { event, host, recorded: _ } = *row;
         let keys = [event, host].map(|text| text.map(|text| self.keyed.number(Key::Text(text))));
+        let keys: [_; OF_EVENTS] = keys;
         add(index, keys, self.contents.get_mut(OF_CERTIFICATES..).unwrap_or_default());
     }
 
     /// Tells the indexes that do not have what the rows of the tables ask for.
-    pub(super) fn compare(&self, indexes: &Self, faults: &mut Faults) {
+    pub(super) fn compare(mut self, indexes: &Self, faults: &mut Faults) {
+        if let Some(Some(holders)) = self.contents.last_mut() {
+            self.newest.iter().for_each(|(holder, index)| holders.add(*holder, *index));
+        }
         let pairs = INDEXES.iter().zip(self.contents.iter().zip(&indexes.contents));
         for ((table, name, _), _) in pairs.filter(|(_, (table, index))| index.is_some() && table != index) {
-            faults.tell(format!("the index {name} does not have what the table {table} has"));
+            faults.tell(match *name {
+                HOLDER => format!("the table {name} does not have the newest of the table {table}"),
+                _ => format!("the index {name} does not have what the table {table} has"),
+            });
         }
     }
 }
@@ -126,7 +144,7 @@ pub(super) fn read(connection: &Connection, reading: &mut Reading) -> Result<(),
         pages.walk("sqlite_schema", 1)?;
         let largest = roots.iter().map(|(_, root)| *root).max().unwrap_or(0);
         pages.check_header(largest)?;
-        let Indexed { keyed, contents } = indexed;
+        let Indexed { keyed, contents, newest: _ } = indexed;
         if !ours {
             *contents = [None; INDEXES.len()];
         }
@@ -155,7 +173,8 @@ fn index<S: Source>(
     }
     let content = content.end();
     if content.is_none() {
-        pages.faults().tell(format!("the index {name} is out of order, or has rows of no entry"));
+        let what = if name == HOLDER { "table" } else { "index" };
+        pages.faults().tell(format!("the {what} {name} is out of order, or has rows of no entry"));
     }
     Ok(content)
 }
@@ -187,13 +206,15 @@ mod tests {
         let mut known: Vec<_> =
             INDEXES.iter().map(|(table, name, columns)| ((*table).to_owned(), (*name).to_owned(), *columns)).collect();
         assert!(known[..OF_CERTIFICATES].iter().all(|(table, ..)| table == "certificate"));
+        assert!(known.pop().is_some_and(|(_, name, _)| name == HOLDER), "a table");
         known.sort();
         let found = names(
             "SELECT tbl_name, name, (SELECT count(*) FROM pragma_index_info(sqlite_schema.name)) FROM sqlite_schema
              WHERE type = 'index' AND tbl_name IN ('entry', 'certificate', 'body', 'event') ORDER BY tbl_name, name",
         );
         assert_eq!(found, known);
-        let mut tables: Vec<_> = SMALL.iter().chain(&PASSED).filter(|name| **name != "sqlite_schema").collect();
+        let mut tables: Vec<_> =
+            SMALL.iter().chain(&PASSED).chain(&[HOLDER]).filter(|name| **name != "sqlite_schema").collect();
         tables.sort();
         let found = names("SELECT name, '', 0 FROM sqlite_schema WHERE type = 'table' ORDER BY name");
         assert!(found.iter().map(|(name, ..)| name).eq(tables), "{found:?}");

@@ -120,6 +120,22 @@ fn what_is_no_ledger_is_refused_with_its_name_and_left_as_it_is() {
     refused("a newer one", &newer);
 }
 
+/// Else a listing would look for what lies between.
+#[test]
+fn a_ledger_whose_last_index_is_beyond_all_entries_is_refused() {
+    let ledger = Ledger::new();
+    drop(ledger.open());
+    // With so many entries no tile at the edge has any, so nothing else is missing.
+    let last = (1u64 << 40) - 1;
+    ledger.sql().execute("INSERT INTO entry VALUES (?1, x'', zeroblob(32))", [last]).unwrap();
+    ledger.sql().execute("INSERT INTO tile_hash VALUES (5, 0, zeroblob(32))", []).unwrap();
+    let refused = Store::open(&ledger.path()).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "the ledger is damaged: by its last entry it has 1099511627776 entries, and it has the times of 0 tiles"
+    );
+}
+
 #[test]
 fn a_ledger_that_cannot_be_looked_at_is_not_called_missing() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,5 +1,7 @@
 //! What `entries` selects, and in which order.
 
+use std::sync::Arc;
+
 use crate::grant::Place;
 use crate::name::RoleName;
 use crate::wire::{CertificateState, EventKind};
@@ -271,5 +273,71 @@ async fn in_the_order_of_ends_what_is_not_listed_is_no_place_to_go_on() {
     for query in [expiring(0), expiring(99), expiring(u64::MAX), of_another] {
         let refused = store.entries(query, NOW).await.unwrap_err();
         assert!(matches!(refused, StoreError::NotListed(_)), "{refused}");
+    }
+}
+
+/// Three segments of 4,096 entries; what is rare lies in one of them, and what ends first in none before all others.
+#[tokio::test]
+async fn every_filter_finds_what_it_says_in_every_segment_of_a_long_ledger() {
+    const COUNT: u32 = 9_000;
+    let ledger = Ledger::new();
+    let store = Arc::new(ledger.open());
+    let mut tasks = Vec::new();
+    for number in 0..COUNT {
+        let mut record = record(number);
+        record.name = if number % 3_000 == 7 { "rare.psf.io".to_owned() } else { format!("n{}.psf.io", number % 5) };
+        record.host = (number % 7 > 0).then(|| HostName::parse(&format!("h{}.psf.io", number % 9)).unwrap());
+        record.not_after = at(i64::from(number * 7_919 % COUNT));
+        record.rule = by_role(if number == 4_100 { "rare" } else { ["a", "b"][number as usize % 2] });
+        let (time, store) = (at(number.into()), Arc::clone(&store));
+        let draft = Draft::new(time, record.clone(), tbs(0).into(), Condition::Always).unwrap();
+        tasks.push(tokio::spawn(async move { (store.record(draft).await.unwrap().index(), time, record) }));
+    }
+    let mut records = Vec::new();
+    for task in tasks {
+        records.push(task.await.unwrap());
+    }
+    records.sort_by_key(|(index, ..)| *index);
+    let all = || AuditQuery { limit: Some(70), ..AuditQuery::default() };
+    let name = |name: &str| Some(name.to_owned());
+    let host = |host: &str| Some(HostName::parse(host).unwrap());
+    let role = |role: &str| Some(RoleName::parse(role).unwrap());
+    let queries = [
+        AuditQuery { name: name("rare.psf.io"), ..all() },
+        AuditQuery { name: name("n3.psf.io"), before: Some(4_150), ..all() },
+        AuditQuery { name: name("n3.psf.io"), role: role("rare"), ..all() },
+        AuditQuery { name: name("n3.psf.io"), until: Some(at(40)), ..all() },
+        AuditQuery { host: host("h3.psf.io"), before: Some(4_098), ..all() },
+        AuditQuery { host: host("h3.psf.io"), name: name("n3.psf.io"), before: Some(8_193), ..all() },
+        AuditQuery { host: host("h3.psf.io"), expiring_before: Some(at(1_000)), ..all() },
+        AuditQuery { role: role("rare"), ..all() },
+        AuditQuery { role: role("a"), since: Some(at(4_090)), until: Some(at(4_200)), ..all() },
+        AuditQuery { role: role("a"), expiring_before: Some(at(9_000)), ..all() },
+        AuditQuery { name: name("rare.psf.io"), expiring_before: Some(at(9_000)), ..all() },
+        AuditQuery { name: name("n2.psf.io"), expiring_before: Some(at(5_000)), before: Some(0), ..all() },
+    ];
+    for mut query in queries {
+        let matches = |time: Timestamp, record: &CertificateRecord| {
+            query.name.as_ref().is_none_or(|name| *name == record.name)
+                && query.host.as_ref().is_none_or(|host| record.host.as_ref() == Some(host))
+                && query.role.as_ref().is_none_or(|role| record.rule.role() == Some(role))
+                && query.since.is_none_or(|since| time >= since)
+                && query.until.is_none_or(|until| time < until)
+                && query.expiring_before.is_none_or(|end| record.not_after < end && record.not_after >= NOW)
+        };
+        let found = records.iter().filter(|(_, time, record)| matches(*time, record));
+        let mut expected: Vec<_> = found.map(|(index, _, record)| (record.not_after, *index)).collect();
+        if query.expiring_before.is_some() {
+            expected.sort_unstable();
+            query.before = query.before.map(|_| expected.remove(0).1);
+        } else {
+            expected.retain(|(_, index)| query.before.is_none_or(|before| *index < before));
+            expected.reverse();
+        }
+        expected.truncate(70);
+        assert!(!expected.is_empty() || query.name.is_some() && query.role.is_some(), "{query:?}");
+        let expected: Vec<_> = expected.into_iter().map(|(_, index)| index).collect();
+        let (page, _) = store.entries(query.clone(), NOW).await.unwrap();
+        assert_eq!(page.iter().map(|entry| entry.index).collect::<Vec<_>>(), expected, "{query:?}");
     }
 }

@@ -54,6 +54,54 @@ fn a_query_that_nobody_waits_for_any_more_ends() {
     assert!(!next.expect("the query goes on").unwrap().0.is_empty());
 }
 
+/// What a listing is that goes from segment to segment.
+#[test]
+fn many_small_queries_that_nobody_waits_for_any_more_end() {
+    let ledger = Ledger::new();
+    let store = std::sync::Arc::new(ledger.open());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for _ in 0..200 {
+            let (began, begun) = tokio::sync::oneshot::channel();
+            let asking = std::sync::Arc::clone(&store);
+            let endless = tokio::spawn(async move {
+                asking.read_at_leisure(|connection| one_after_the_other(connection, began)).await
+            });
+            begun.await.unwrap();
+            endless.abort();
+            let next = store.entries(AuditQuery::default(), NOW);
+            tokio::time::timeout(PATIENCE, next).await.expect("the queries go on").unwrap();
+        }
+    });
+    runtime.shutdown_background();
+}
+
+#[tokio::test]
+async fn all_that_a_query_reads_is_the_ledger_of_one_moment() {
+    let ledger = Ledger::new();
+    let store = std::sync::Arc::new(ledger.open());
+    let appending = std::sync::Arc::clone(&store);
+    let handle = tokio::runtime::Handle::current();
+    let counts = store.read_at_leisure(move |connection| {
+        let count = || -> Result<u64, StoreError> {
+            Ok(connection.query_row("SELECT count(*) FROM entry", [], |row| row.get(0))?)
+        };
+        let before = count()?;
+        handle.block_on(appending.make_token(token(TOKEN, false))).unwrap();
+        Ok((before, count()?))
+    });
+    assert_eq!(counts.await.unwrap(), (0, 0));
+    assert_eq!(store.head().size, 1);
+}
+
+/// The same by one statement after the other, each of which ends.
+fn one_after_the_other(connection: &Connection, began: tokio::sync::oneshot::Sender<()>) -> Result<(), StoreError> {
+    let _ = began.send(());
+    loop {
+        connection.prepare_cached("SELECT max(idx) FROM entry")?.query_row([], |_| Ok(()))?;
+    }
+}
+
 /// Says when it runs, and never ends by itself.
 fn endless(connection: &Connection, began: tokio::sync::oneshot::Sender<()>) -> Result<(), StoreError> {
     let sql = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n";
