@@ -128,6 +128,10 @@ fn a_host_reads_its_own_part_of_the_audit_and_an_operator_all_of_it() {
         assert!(all.iter().any(|found| found == name), "{name}: {all:?}");
     }
     assert_eq!(ask_as(&ca, &pg, &[], "/v1/audit?before=soon").refusal(), (400, "malformed".into()));
+    // Each page costs more the longer the ledger is.
+    wait_until("the rate is used up", || ask_as(&ca, &pg, &[], "/v1/audit").status == 429);
+    assert_eq!(ask_as(&ca, &pg, &[], "/v1/audit").refusal(), (429, "too-many-requests".into()));
+    assert_eq!(ask_as(&ca, &lb, &[], "/v1/audit").status, 200, "it is that of one host");
     // An index that is not in that listing is no place in it.
     let out = ca.psfca(&["audit", "list", "--expiring-within", "3650d", "--before", "999999"]);
     assert_eq!(out.status.code(), Some(1));

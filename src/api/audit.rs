@@ -30,6 +30,7 @@ pub(super) async fn list(
     let Query(mut query) = query.map_err(|error| Refusal::Malformed(error.body_text()))?;
     if let Reader::Host(identity) = &reader {
         let host = api.ca.admit(identity).await?;
+        api.throttle.listing(host, api.ca.clock.now())?;
         let of_another = query.host.as_ref().is_some_and(|asked| asked != host);
         if of_another || query.event.is_some_and(|event| event != EventKind::Certificate) {
             return Err(Refusal::NotAnOperator);

@@ -82,6 +82,8 @@ pub(super) enum Refusal {
     TooManyRequests { host: HostName, after: Duration },
     #[error("{host} reports too often what it has; it may do so again in {}", describe(*.after))]
     TooManyReports { host: HostName, after: Duration },
+    #[error("{host} asks too often for its part of the audit; it may do so again in {}", describe(*.after))]
+    TooManyListings { host: HostName, after: Duration },
     #[error(
         "more enrolments are tried from {from} than limits.enroll_burst and limits.enroll_per_minute in ca.yaml allow; \
          the next may come in {}", describe(*.after)
@@ -196,7 +198,7 @@ impl Refusal {
             Self::NoSuchDeclaration(_) => (StatusCode::NOT_FOUND, "no-such-declaration", "Never in force"),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "Nothing here"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "Not this way"),
-            Self::TooManyRequests { .. } | Self::TooManyReports { .. } => {
+            Self::TooManyRequests { .. } | Self::TooManyReports { .. } | Self::TooManyListings { .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "The host asks too often")
             }
             Self::TooManyEnrolments { .. } => {
@@ -215,6 +217,7 @@ impl Refusal {
         match self {
             Self::TooManyRequests { after, .. }
             | Self::TooManyReports { after, .. }
+            | Self::TooManyListings { after, .. }
             | Self::TooManyEnrolments { after, .. } => Some(*after),
             Self::Issue(IssueError::Record(RecordError::Closed))
             | Self::NotLetIn(IssueError::Record(RecordError::Closed))

@@ -45,6 +45,7 @@ impl Noted {
             | Refusal::NoSuchMethod
             | Refusal::TooManyRequests { .. }
             | Refusal::TooManyReports { .. }
+            | Refusal::TooManyListings { .. }
             | Refusal::TooManyEnrolments { .. }
             | Refusal::Overloaded
             | Refusal::TooSlow

@@ -20,6 +20,9 @@ use crate::source::Source;
 const REMEMBERED: usize = 16_384;
 /// Reports of one host: one a day, and one after each run that changed something; a script may issue many names in turn.
 const REPORTS: Rate = Rate::per_minute(count(60), count(2));
+/// Pages of the audit that one host may ask for: each costs more the longer the ledger is, and all listings wait for each
+/// other.
+const LISTINGS: Rate = Rate::per_minute(count(60), count(60));
 /// Log lines about refusals that anyone can cause as often as they like, and that each host can.
 const LINES: Rate = Rate::per_minute(count(100), count(60));
 
@@ -29,6 +32,7 @@ pub struct Throttle {
     issue: Rates<HostName>,
     enroll: Rates<Source>,
     report: Rates<HostName>,
+    listing: Rates<HostName>,
     lines: LogGate,
     host_lines: Rates<HostName>,
     host_lines_left_out: AtomicU64,
@@ -47,6 +51,7 @@ impl Throttle {
             issue: Rates::new(limits.issue, REMEMBERED),
             enroll: Rates::new(limits.enroll, REMEMBERED),
             report: Rates::new(REPORTS, REMEMBERED),
+            listing: Rates::new(LISTINGS, REMEMBERED),
             lines: LogGate::new(LINES),
             host_lines: Rates::new(LINES, REMEMBERED),
             host_lines_left_out: AtomicU64::new(0),
@@ -71,6 +76,11 @@ impl Throttle {
     /// Counts one report of `host`; the host was admitted.
     pub(super) fn report(&self, host: &HostName, now: Timestamp) -> Result<(), Refusal> {
         self.report.take(host, now).map_err(|after| Refusal::TooManyReports { host: host.clone(), after })
+    }
+
+    /// Counts one page of the audit for `host`; the host was admitted.
+    pub(super) fn listing(&self, host: &HostName, now: Timestamp) -> Result<(), Refusal> {
+        self.listing.take(host, now).map_err(|after| Refusal::TooManyListings { host: host.clone(), after })
     }
 
     /// How many requests of hosts are in progress.
