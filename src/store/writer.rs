@@ -16,6 +16,8 @@ use super::{Projection, StoreError, read, restoration, schema, times};
 
 /// Most verbs in one commit.
 const BATCH: usize = 256;
+/// How often the thread gives way for nothing before it commits fewer verbs than it did last.
+const PATIENCE: u32 = 8;
 /// How long a signature waits for a batch to ride with before it gets a commit of its own.
 const RELEASE_WAIT: Duration = Duration::from_millis(250);
 
@@ -36,6 +38,8 @@ pub(super) struct Writer {
     opened: Option<Opened>,
     /// Signatures that are not committed yet.
     releases: Vec<(u64, Vec<u8>)>,
+    /// How many verbs the last commit had that had any.
+    before: usize,
     projection: Arc<RwLock<Projection>>,
     /// Batches that became durable.
     commits: Arc<AtomicU64>,
@@ -51,7 +55,7 @@ impl Writer {
         projection: Arc<RwLock<Projection>>,
         commits: Arc<AtomicU64>,
     ) -> Self {
-        Self { path, opened: Some(opened), releases: Vec::new(), projection, commits, _lock: lock }
+        Self { path, opened: Some(opened), releases: Vec::new(), before: 0, projection, commits, _lock: lock }
     }
 
     /// Works until [`Job::Stop`] or until every sender is gone.
@@ -71,22 +75,35 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => stop = true,
             }
             // No fixed linger: a batch is what has gathered while the last one was being written, and what others
-            // bring who have work to do on this core. Where there are none, giving way takes no time.
-            let mut gave_way = false;
+            // bring who have work to do on this core. Where there are none, giving way takes no time. Somebody else's
+            // work takes a slice of time for each, so that is done often only where more verbs are likely to come.
+            let (mut had, mut in_vain) = (0, 0);
             while !stop && verbs.len() < BATCH {
-                match jobs.try_recv() {
-                    Ok(job) => (stop, gave_way) = (self.sort(job, &mut verbs), false),
-                    Err(_) if gave_way || verbs.is_empty() => break,
-                    Err(_) => {
-                        std::thread::yield_now();
-                        gave_way = true;
-                    }
+                if let Ok(job) = jobs.try_recv() {
+                    stop = self.sort(job, &mut verbs);
+                    continue;
                 }
+                if verbs.len() == had {
+                    in_vain += 1;
+                }
+                if verbs.is_empty() || in_vain >= self.patience(verbs.len()) {
+                    break;
+                }
+                had = verbs.len();
+                std::thread::yield_now();
+            }
+            if !verbs.is_empty() {
+                self.before = verbs.len();
             }
             if !verbs.is_empty() || alone || stop || self.releases.len() >= BATCH {
                 self.write(verbs);
             }
         }
+    }
+
+    /// How often the thread gives way for nothing with so many verbs in hand.
+    const fn patience(&self, verbs: usize) -> u32 {
+        if verbs < self.before { PATIENCE } else { 1 }
     }
 
     /// Puts a job where it belongs; true when it was the last one.
