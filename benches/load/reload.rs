@@ -17,8 +17,15 @@ use crate::table::Times;
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub(crate) async fn measure(ca: &mut Ca, fleet: &Arc<Fleet>, time: Duration) {
+    for (cores, what) in [(server::CORES, "both cores"), (server::CORE, "one core")] {
+        println!("  {what}:");
+        measure_on(cores, ca, fleet, time).await;
+    }
+}
+
+async fn measure_on(cores: &str, ca: &mut Ca, fleet: &Arc<Fleet>, time: Duration) {
     declared::write(ca, &names_yaml(), NAMES);
-    server::start(ca, server::WITHOUT_LIMITS);
+    server::start_on(cores, ca, server::WITHOUT_LIMITS);
     let port = server::port(ca);
     let before = both(fleet, port, async { tokio::time::sleep(time).await }).await;
     let mut watching = Connection::open(&fleet.hosts[2], port).await.unwrap();
@@ -39,11 +46,11 @@ pub(crate) async fn measure(ca: &mut Ca, fleet: &Arc<Fleet>, time: Duration) {
         }
     };
     let during = both(fleet, port, reloading).await;
-    println!("  {} reloads of {NAMES} names x {ROLES} roles: {}", reloads.len(), line(reloads));
+    println!("    {} reloads of {NAMES} names x {ROLES} roles: {}", reloads.len(), line(reloads));
     for (what, times) in [("without", before), ("with", during)] {
         let [health, certificates] = times;
-        println!("  {what:>8}: {:>6} times /healthz: {}", health.len(), line(health));
-        println!("  {:>8}  {:>6} certificates:   {}", "", certificates.len(), line(certificates));
+        println!("    {what:>8}: {:>6} times /healthz: {}", health.len(), line(health));
+        println!("    {:>8}  {:>6} certificates:   {}", "", certificates.len(), line(certificates));
     }
     ca.stop();
 }

@@ -10,6 +10,8 @@ use crate::support::{Ca, psfca};
 
 /// The daemon's core.
 pub(crate) const CORE: &str = "0";
+/// Both cores, of which the asking side needs little where it waits for each answer.
+pub(crate) const CORES: &str = "0,1";
 /// No limit is reached.
 pub(crate) const WITHOUT_LIMITS: &str = "limits: {connections: 19000, connections_each: 19000, header_seconds: 300, \
                                          issue_burst: 10000, issue_per_second: 10000}\n";
@@ -43,14 +45,19 @@ impl Kib {
     }
 }
 
-/// Starts the daemon with these `limits`, a line of `ca.yaml`.
+/// Starts the daemon on its core with these `limits`, a line of `ca.yaml`.
 pub(crate) fn start(ca: &mut Ca, limits: &str) {
+    start_on(CORE, ca, limits);
+}
+
+/// Starts it on these cores.
+pub(crate) fn start_on(cores: &str, ca: &mut Ca, limits: &str) {
     let config = std::fs::read_to_string(ca.config()).unwrap();
     let without: String =
         config.lines().filter(|line| !line.starts_with("limits:")).map(|l| format!("{l}\n")).collect();
     std::fs::write(ca.config(), without + limits).unwrap();
     let mut command = Command::new("taskset");
-    command.args(["--cpu-list", CORE]).arg(psfca().get_program()).arg("serve");
+    command.args(["--cpu-list", cores]).arg(psfca().get_program()).arg("serve");
     command.env("PSFCA_CONFIG", ca.config()).env("NO_COLOR", "1").env_remove("NOTIFY_SOCKET");
     ca.serve_by(command);
 }
