@@ -2,7 +2,7 @@
 //!
 //! Certificates and other events lie in two tables, so the places of a page come from two ordered searches, merged; then
 //! each entry is read. Times are not in the order of indices (clocks are set back, requests overtake each other), and the
-//! listing is in the order of indices; so a filter by time first asks `tile_time` where to look.
+//! listing is in the order of indices; so a filter by time or end first asks `tile_time` where to look.
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
 

@@ -93,8 +93,7 @@ impl Indexed {
     /// Adds a row of `event`.
     pub(super) fn add_event(&mut self, index: i64, row: &CopiedEvent<'_>) {
         let CopiedEvent { event, host, recorded: _ } = *row;
-        let keys = [event, host].map(|text| text.map(|text| self.keyed.number(Key::Text(text))));
-        let keys: [_; OF_EVENTS] = keys;
+        let keys: [_; OF_EVENTS] = [event, host].map(|text| text.map(|text| self.keyed.number(Key::Text(text))));
         add(index, keys, self.contents.get_mut(OF_CERTIFICATES..).unwrap_or_default());
     }
 
